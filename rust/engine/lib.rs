@@ -63,5 +63,6 @@
 
 pub mod env;
 pub mod error;
+pub mod space;
 
 pub use error::{Error, Result};

@@ -2,9 +2,10 @@
 
 //! Inode items.
 //!
-//! The key in a group's inode tree is the index of the inode in its group; with [`ORPHAN`] set it
-//! is the item (of no bytes) that says: this inode has no name and waits to be freed. Behind the
-//! fixed [`Core`] stands what is small enough to live with it: extents, directory entries, or a
+//! The key in a group's inode tree is the index of the inode in its group. With [`ORPHAN`] set it
+//! is the item (of no bytes) that says: this inode has no name and waits to be freed. With
+//! [`CHUNK`] set it is the first block of a chunk of nodes, relative to the group, and the item a
+//! [`Chunk`]. Behind an inode's fixed [`Core`] stands what is small enough to live with it: extents, directory entries, or a
 //! symbolic link's target, at most [`INLINE_MAX`] bytes.
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -14,6 +15,12 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const INLINE_MAX: usize = 256;
 /// In the key of an inode tree: an orphan item.
 pub const ORPHAN: u64 = 1 << 63;
+/// In the key of an inode tree: a chunk item.
+pub const CHUNK: u64 = 1 << 62;
+/// The most blocks of a chunk of nodes: a bit for each in its bitmap.
+pub const CHUNK_MAX: u64 = 512;
+/// The fewest blocks of a chunk of nodes.
+pub const CHUNK_MIN: u64 = 16;
 /// The longest target of a symbolic link.
 pub const TARGET_MAX: usize = 4095;
 /// Bytes of a target in one item of a symlink tree.
@@ -125,7 +132,7 @@ pub struct Core {
     pub rdev: U32,
     /// Bytes; for directories zero.
     pub size: U64,
-    /// Blocks of data and of nodes.
+    /// Blocks of data.
     pub blocks: U64,
     /// Last access.
     pub atime: U64,
@@ -149,6 +156,20 @@ pub struct Core {
     pub xattr_level: u8,
     /// Zero.
     pub reserved: [u8; 23],
+}
+
+/// A chunk of nodes: blocks of the owner NODES in the reverse map, and which of them hold a node.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
+#[repr(C)]
+pub struct Chunk {
+    /// Blocks.
+    pub len: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Bit i of word i / 64: block i holds a node.
+    pub used: [U64; 8],
 }
 
 /// A time stamp: nanoseconds since 1901-12-13 20:45:52 UTC (-2^31 seconds), up to the year 2486.

@@ -48,6 +48,7 @@ layout! {
         btime @ 72, root @ 80, parent @ 88, items @ 96, version @ 104, xattr_root @ 112,
         xattr_level @ 120, reserved @ 121,
     }
+    inode::Chunk: 72 { len @ 0, reserved @ 4, used @ 8 }
     extent::Value: 16 { start @ 0, len @ 8, flags @ 12 }
     extent::Extent: 24 { file @ 0, start @ 8, len @ 16, flags @ 20 }
     dirent::Value: 10 { ino @ 0, kind @ 8, name_len @ 9 }

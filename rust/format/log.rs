@@ -21,7 +21,7 @@ pub const MAX_RECORD: usize = 16 * 1024;
 /// The fewest blocks of a ring: eight of the largest records.
 pub const MIN_RING_BLOCKS: u64 = 32;
 /// The most extents in one [`Map`] record.
-pub const MAX_EXTENTS: usize = 256;
+pub const MAX_EXTENTS: usize = 64;
 
 /// What a record does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,20 +5,13 @@
 //! One record is one extent of one owner. Free space is what has no owner; there is no second
 //! structure to disagree with. Records of different owners may overlap, and that *is* sharing.
 //!
-//! The key is (start block, owner, file offset), the value [`Value`]; a record of the owner
-//! [`Owner::Nodes`] has a bitmap of [`CHUNK_BITMAP`] bytes behind it: which of its blocks hold a
-//! node.
+//! The key is (start block, owner, file offset), the value [`Value`]. There is exactly one record
+//! for each extent of a file's forward map, with the same start and length: each map can be made
+//! again from the other, and a record is found without a search.
 
 use crate::units::{FileBlock, Ino};
 use zerocopy::little_endian::U32;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// Bytes of the bitmap of a node chunk: a bit for each of at most 512 blocks.
-pub const CHUNK_BITMAP: usize = 64;
-/// The most blocks of a node chunk.
-pub const CHUNK_MAX: u64 = 512;
-/// The fewest blocks of a node chunk.
-pub const CHUNK_MIN: u64 = 16;
 
 /// [`Value::flags`]: the extent is allocated and reads as zeroes.
 pub const FLAG_UNWRITTEN: u32 = 1;
