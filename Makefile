@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The verbs a person types. All work is done inside the Debian root that
+# tools/setup keeps in $FERROX_CACHE (tools/in-root CMD runs anything in it).
+
+KERNEL ?= stock
+OUT ?= build/$(KERNEL)
+export KERNEL OUT SCRIPT FS SIZE SMP MEM ICOUNT EXTRA NVDIMM MKFS OPTS TIMEOUT POWERCUT ONLY ALLOW VERBOSE
+
+cargo := tools/in-root cargo
+workspace := --manifest-path tools/Cargo.toml --locked
+
+.PHONY: help setup run check check-debug check-long guest shell bench doc module tools clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run          the demonstration: real programs on ferrox, through a power cut'
+	@echo 'make check        every test: checks of the source, host, module, guest'
+	@echo 'make check-debug  the guest tests on a kernel with KASAN, lockdep, kmemleak'
+	@echo 'make check-long   make check with the long settings of the random tests'
+	@echo 'make shell        a guest with ferrox mounted, to play in'
+	@echo 'make guest SCRIPT=file-or-directory   run it in a guest; see Documentation/testing.rst for'
+	@echo '     [FS= KERNEL= SIZE= SMP= MEM= ICOUNT= EXTRA= NVDIMM= MKFS= OPTS= TIMEOUT= POWERCUT= ONLY=]'
+	@echo 'make bench        ferrox, XFS, ext4 and tmpfs side by side, in instructions'
+	@echo 'make doc          the documentation in build/doc'
+	@echo 'make module       the kernel modules in build/$$KERNEL (stock or debug)'
+	@echo 'make tools        mkfs.ferrox, fsck.ferrox, ferrox and the test programs'
+	@echo 'make setup        the Debian root and the kernel metadata that all this needs'
+	@echo 'make clean        remove what was built here; the cache stays'
+
+setup:
+	@tools/setup $(if $(filter debug,$(KERNEL)),--debug-kernel)
+
+# .ferrox-make says how this kernel was built (compiler, tail of the version); WHAT may
+# be one object, such as rust/vfs/lib.o.
+module: setup
+	@mkdir -p $(OUT)
+	@tools/in-root sh -ec 'k=/cache/linux/$(KERNEL); . $$k/.ferrox-make; \
+		exec make -C $$k -s $$make_args M=/ferrox MO=/ferrox/$(OUT) -j$$(nproc) $(MODFLAGS) $(or $(WHAT),modules)'
+
+tools: setup
+	@$(cargo) build $(workspace) --release --workspace --quiet
+
+guest: module tools
+	@tools/guest/run
+
+shell: module tools
+	@tools/guest/run --shell
+
+run: module tools
+	@if [ -x tools/demo/run ]; then exec tools/demo/run; \
+	else echo 'make run: the demonstration (tools/demo/run) is not built yet' >&2; exit 1; fi
+
+bench: module tools
+	@if [ -x tools/bench/run ]; then exec tools/bench/run; \
+	else echo 'make bench: the benchmark (tools/bench/run) is not built yet' >&2; exit 1; fi
+
+check:
+	@tools/tests
+
+check-debug:
+	@KERNEL=debug tools/tests guest
+
+check-long:
+	@FERROX_LONG=1 tools/tests
+
+doc: setup
+	@tools/in-root sphinx-build -q -W --keep-going -b html Documentation build/doc
+	@tools/in-root sphinx-build -q -W --keep-going -b man Documentation build/man
+
+clean:
+	rm -rf build
