@@ -61,8 +61,12 @@
     missing_docs
 )]
 
+pub mod area;
 pub mod env;
 pub mod error;
+pub mod geometry;
+pub mod log;
 pub mod space;
+pub mod superblock;
 
 pub use error::{Error, Result};

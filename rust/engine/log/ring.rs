@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The writing end of a ring: reserve, append, release.
+//!
+//! # Space
+//!
+//! ```text
+//! bytes = used (tail .. head) + reserved + room
+//! ```
+//!
+//! An operation reserves its worst case before it takes any lock of the state, appends, and gives
+//! back what it did not need. [`Ring::append`] takes the record's [`footprint`](super::footprint)
+//! out of what is reserved, and refuses a record that was not reserved: so the invariant that
+//! nothing still needed is overwritten holds by arithmetic and not by good behaviour.
+//!
+//! # Staging
+//!
+//! A record is put together in DRAM and stored in one piece (two at the end of the ring), so that
+//! each line is written back once, whatever parts the payload had.
+
+use super::{cut, footprint, RingCut, HEADER_BYTES, MAX_PAYLOAD};
+use crate::env::{Media, Volume};
+use crate::error::{Check, Error, Result};
+use crate::geometry::Geometry;
+use format::log::{Header, Kind, MAGIC, MAX_RECORD};
+use format::units::{count, index, LINE};
+use format::{Addr, Lsn};
+use memory::Vec;
+use zerocopy::IntoBytes;
+
+/// One ring, open for writing.
+#[derive(Debug)]
+pub struct Ring {
+    /// First byte on the device.
+    start: Addr,
+    /// Bytes of the circle.
+    bytes: u64,
+    /// Where the next record goes: an offset in the circle.
+    head: u64,
+    /// The number that the next record gets.
+    seq: u64,
+    /// Bytes behind the head that may not be overwritten yet.
+    used: u64,
+    /// Bytes before the head that are promised to operations.
+    reserved: u64,
+    /// A store failed: what the media holds at the head is unknown, and no record may follow.
+    failed: bool,
+    /// The record that is being written; room for the largest.
+    staging: Vec<u8>,
+}
+
+impl Ring {
+    /// Ring `ring`, empty, its next record at `at`: where the last durable cut stands, when
+    /// nothing lies behind it (after mkfs and after recovery).
+    pub fn new(geometry: &Geometry, ring: u32, at: RingCut) -> Result<Self> {
+        let (start, bytes) = geometry.ring(ring).ok_or(Error::Invalid)?;
+        let head = at.pos.get();
+        if head >= bytes || head.checked_rem(LINE) != Some(0) {
+            return Err(Check::SuperGeometry.volume());
+        }
+        let mut staging = Vec::new();
+        staging.reserve(MAX_RECORD)?;
+        Ok(Self {
+            start,
+            bytes,
+            head,
+            seq: at.seq.get(),
+            used: 0,
+            reserved: 0,
+            failed: false,
+            staging,
+        })
+    }
+
+    /// Bytes of the whole circle.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of records that no durable cut covers yet.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Bytes that are promised to operations.
+    pub fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Bytes that can still be reserved.
+    pub fn room(&self) -> u64 {
+        self.bytes
+            .saturating_sub(self.used)
+            .saturating_sub(self.reserved)
+    }
+
+    /// Where the next record will stand: what a checkpoint notes as its cut.
+    pub fn position(&self) -> RingCut {
+        cut(self.head, self.seq)
+    }
+
+    /// Whether a store failed, after which nothing can be appended.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Promises `bytes` bytes to the caller; `false` when there is not so much room.
+    #[must_use]
+    pub fn reserve(&mut self, bytes: u64) -> bool {
+        if bytes > self.room() {
+            return false;
+        }
+        self.reserved = self.reserved.saturating_add(bytes);
+        true
+    }
+
+    /// Takes back a promise, or the rest of one.
+    pub fn unreserve(&mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    /// Appends a record whose payload is `parts`, one behind the other, and makes it durable. The
+    /// LSN is drawn by `lsn`, once, and only when nothing but the media can fail any more. Takes
+    /// [`footprint`] bytes out of what is reserved.
+    ///
+    /// The caller holds the ring's lock and keeps it until this returns.
+    ///
+    /// [`Error::TooLong`] and [`Error::Invalid`] (not reserved) leave everything as it was. After
+    /// [`Error::Media`] the ring takes no record any more: whether this one is on the media only
+    /// recovery can tell.
+    pub fn append(
+        &mut self,
+        media: &dyn Media,
+        volume: &Volume,
+        lsn: &mut dyn FnMut() -> Lsn,
+        kind: Kind,
+        parts: &[&[u8]],
+    ) -> Result<Lsn> {
+        if self.failed {
+            return Err(Error::ReadOnly);
+        }
+        let payload = parts
+            .iter()
+            .try_fold(0usize, |sum, part| sum.checked_add(part.len()))
+            .filter(|sum| *sum <= MAX_PAYLOAD)
+            .ok_or(Error::TooLong)?;
+        let size = footprint(count(payload));
+        let reserved = self.reserved.checked_sub(size).ok_or(Error::Invalid)?;
+        let next_seq = self.seq.checked_add(1).ok_or(Error::Invalid)?;
+
+        let mut header = Header {
+            magic: MAGIC,
+            crc: 0.into(),
+            len: u32::try_from(payload).map_err(|_| Error::TooLong)?.into(),
+            kind: kind.raw().into(),
+            reserved: 0.into(),
+            seq: self.seq.into(),
+            lsn: 0.into(),
+        };
+        self.staging.clear();
+        self.staging.extend_from_slice(header.as_bytes())?;
+        for part in parts {
+            self.staging.extend_from_slice(part)?;
+        }
+        // The staging area has room for the largest record: nothing above or here asks for memory.
+        self.staging.resize(index(size), 0)?;
+
+        let number = lsn();
+        header.lsn = number.raw().into();
+        let end = HEADER_BYTES.saturating_add(payload);
+        let crc = media.crc32c(volume.record_seed, header.as_bytes());
+        let body = self.staging.get(HEADER_BYTES..end).ok_or(Error::Invalid)?;
+        header.crc = media.crc32c(crc, body).into();
+        for (to, from) in self.staging.iter_mut().zip(header.as_bytes()) {
+            *to = *from;
+        }
+
+        // ORDER: the stores of one record may reach the media in any order, torn at eight bytes:
+        // the checksum tells. All of them are durable before the caller lets the ring's lock go:
+        // so no later record of this ring is on the media unless this one is whole.
+        if let Err(error) = self.store(media) {
+            self.failed = true;
+            return Err(error);
+        }
+        media.fence();
+
+        self.reserved = reserved;
+        self.used = self.used.saturating_add(size);
+        self.seq = next_seq;
+        self.head = self.advanced(size);
+        Ok(number)
+    }
+
+    /// The position `size` bytes (at most the ring) behind the head.
+    fn advanced(&self, size: u64) -> u64 {
+        let at = self.head.saturating_add(size);
+        at.checked_sub(self.bytes).unwrap_or(at)
+    }
+
+    /// Stores the staged record at the head, around the end of the circle.
+    fn store(&self, media: &dyn Media) -> Result<()> {
+        let at = self.start.checked_add(self.head).ok_or(Error::Invalid)?;
+        let whole: &[u8] = &self.staging;
+        let first = whole.len().min(index(self.bytes.saturating_sub(self.head)));
+        media.write(at, whole.get(..first).ok_or(Error::Invalid)?)?;
+        let rest = whole.get(first..).ok_or(Error::Invalid)?;
+        if !rest.is_empty() {
+            media.write(self.start, rest)?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of everything before `upto`, a former [`Ring::position`] of this ring.
+    ///
+    /// ORDER: only after "done" of the checkpoint with this cut is durable in both superblock
+    /// copies: until then a crash recovers from an older cut and reads these records.
+    pub fn release(&mut self, upto: RingCut) {
+        let pos = upto.pos.get();
+        let Some(behind) = self.seq.checked_sub(upto.seq.get()) else {
+            return;
+        };
+        // What lies between the cut and the head stays. At equal positions the ring is either all
+        // released or all in use, and the record numbers know which.
+        let kept = match self.head.checked_sub(pos) {
+            Some(0) if behind != 0 => self.bytes,
+            Some(distance) => distance,
+            None => self.bytes.saturating_sub(pos).saturating_add(self.head),
+        };
+        self.used = self.used.min(kept);
+    }
+}
