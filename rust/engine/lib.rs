@@ -64,9 +64,12 @@
 pub mod area;
 pub mod env;
 pub mod error;
+pub mod frames;
 pub mod geometry;
 pub mod log;
+pub mod node;
 pub mod space;
 pub mod superblock;
+pub mod tree;
 
 pub use error::{Error, Result};

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who overlaps a range: the question that the reverse map answers.
+//!
+//! A subtree is looked into only when it begins before the end of the range and its largest end
+//! lies behind the start (an interval tree over a B+tree, as in Cormen et al., "Introduction to
+//! Algorithms", ch. 14).
+
+use super::{broken, Key, Tree, TreeMut};
+use crate::env::Env;
+use crate::error::{Check, Error, Result};
+use crate::node::Bounds;
+use core::ops::ControlFlow;
+use format::node::MAX_LEVEL;
+use format::Block;
+
+/// What is looked for, and who is told.
+struct Search<'s, 'a> {
+    start: u64,
+    end: u64,
+    show: &'s mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
+}
+
+impl<'a> Tree<'a> {
+    /// Shows, in key order and until told to stop, every record of an interval tree that holds a
+    /// block of `start .. end`: its key begins before `end`, and key plus length lies behind
+    /// `start`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`], possibly after some records were shown: in [`TreeMut::loading`] begin
+    /// each run from nothing.
+    pub fn overlap(
+        &self,
+        start: u64,
+        end: u64,
+        show: &mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if self.root.is_empty() || start >= end {
+            return Ok(());
+        }
+        let mut search = Search { start, end, show };
+        self.overlap_in(self.root.block, self.root.level, Bounds::ROOT, &mut search)
+            .map(|_| ())
+    }
+
+    fn overlap_in(
+        &self,
+        block: Block,
+        level: u8,
+        bounds: Bounds,
+        search: &mut Search<'_, 'a>,
+    ) -> Result<ControlFlow<()>> {
+        if level > MAX_LEVEL {
+            return Err(Check::NodeLevel.block(block));
+        }
+        let node = match self.node(block, level) {
+            Ok(node) => node,
+            Err(error) => {
+                if matches!(error, Error::NotLoaded(_)) {
+                    self.note_missing(block, level, bounds);
+                }
+                return Err(error);
+            }
+        };
+        // Nothing from here on begins before the end of the range.
+        let stop = node.search(&[search.end, 0, 0]).unwrap_or_else(|at| at);
+        for at in 0..stop.min(node.count()) {
+            if node.end(at).ok_or(broken(block))? <= search.start {
+                continue;
+            }
+            let flow = match level.checked_sub(1) {
+                None => {
+                    let (key, value) = node.item(at).ok_or(broken(block))?;
+                    (search.show)(key, value)
+                }
+                Some(below) => {
+                    let child = node.child(at).ok_or(broken(block))?;
+                    let bounds = Bounds {
+                        low: node.key(at).ok_or(broken(block))?,
+                        high: node.key(at.saturating_add(1)).or(bounds.high),
+                        max: node.max(at),
+                    };
+                    self.overlap_in(child, below, bounds, search)?
+                }
+            };
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl TreeMut<'_> {
+    /// Loads whatever [`Tree::overlap`] of the same range would look at.
+    ///
+    /// # Errors
+    ///
+    /// What [`Frames::load`](crate::frames::Frames::load) returns.
+    pub fn load_overlap(&mut self, env: &dyn Env, start: u64, end: u64) -> Result<()> {
+        self.loading(env, |tree| {
+            tree.overlap(start, end, &mut |_, _| ControlFlow::Continue(()))
+        })
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Removing items.
+//!
+//! A removal itself never needs memory or a place. Tidying up behind it (joining nodes that became
+//! empty in part) is a change of its own, in which the tree is whole before and after; what stands
+//! in its way only means that it is left for another time.
+
+use super::{broken, insert, Key, Path, Resources, Root, TreeMut};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::node::{change, interval_end, Node, CAPACITY};
+use format::Block;
+
+/// A node with less in it looks for a neighbour to join.
+const SPARSE: usize = CAPACITY / 2;
+/// Two nodes are joined when they fill no more than this.
+const JOINED: usize = CAPACITY / 4 * 3;
+
+impl TreeMut<'_> {
+    /// Removes an item. Nodes that become empty give their places back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; what loading and spilling return. The tree has not changed then.
+    pub fn remove(&mut self, env: &dyn Env, res: &mut Resources<'_>, key: Key) -> Result<()> {
+        if self.root.is_empty() {
+            return Err(Error::NotFound);
+        }
+        let path = self.path(env, key)?;
+        let block = path.step(0).block;
+        let leaf = self.node(block, 0)?;
+        let at = leaf.search(&key).map_err(|_| Error::NotFound)?;
+        let end = interval_end(&key, leaf.value(at).ok_or(broken(block))?);
+        let last = leaf.count() == 1;
+        self.frames.touch(env, block)?;
+        if last || self.kind.is_interval() {
+            self.touch_above(env, &path)?;
+        }
+
+        if last {
+            self.prune(env, res, &path, end)?;
+        } else {
+            let kind = self.kind;
+            let mut edit = self.frames.edit(env, block)?;
+            change::remove_item(&mut edit, kind, at).ok_or(broken(block))?;
+            self.settle(env, &path, 0, end)?;
+            self.join_up(env, res, &path)?;
+        }
+        self.shrink(env, res)
+    }
+
+    /// Takes the leaf of `path`, whose one item goes away, out of the tree, and every node above
+    /// that has no other child.
+    fn prune(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        path: &Path,
+        end: u64,
+    ) -> Result<()> {
+        let kind = self.kind;
+        for level in 0..=self.root.level {
+            let step = path.step(level);
+            if level > 0 && self.node(step.block, level)?.count() > 1 {
+                let mut edit = self.frames.edit(env, step.block)?;
+                change::remove_child(&mut edit, kind, step.at).ok_or(broken(step.block))?;
+                return self.settle(env, path, level, end);
+            }
+            self.frames.discard(env, step.block)?;
+            res.places.give(step.block);
+        }
+        *self.root = Root::EMPTY;
+        Ok(())
+    }
+
+    /// Joins sparse nodes of `path` with neighbours, from the leaf upwards.
+    fn join_up(&mut self, env: &dyn Env, res: &mut Resources<'_>, path: &Path) -> Result<()> {
+        for level in 0..self.root.level {
+            if self.node(path.step(level).block, level)?.used() >= SPARSE {
+                return Ok(());
+            }
+            if !self.join(env, res, path, level)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Joins the node of `path` at `level` with a neighbour that is in DRAM; whether it did.
+    fn join(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        path: &Path,
+        level: u8,
+    ) -> Result<bool> {
+        let above = level.saturating_add(1);
+        let step = path.step(above);
+        let pair = [step.at.checked_sub(1), Some(step.at)]
+            .into_iter()
+            .flatten()
+            .find(|left| self.can_join(step.block, above, *left));
+        let Some(at) = pair else {
+            return Ok(false);
+        };
+        let behind = at.saturating_add(1);
+        let parent = self.node(step.block, above)?;
+        let (Some(left), Some(right)) = (parent.child(at), parent.child(behind)) else {
+            return Ok(false);
+        };
+        let max = parent.max(at).max(parent.max(behind)).unwrap_or(0);
+        let ready = [step.block, left, right]
+            .into_iter()
+            .all(|block| self.frames.touch(env, block).is_ok());
+        if !ready {
+            return Ok(false);
+        }
+        // A page for a copy of the right node, and one to compact the left one in.
+        let Some(mut copy) = res.arena.take_page() else {
+            return Ok(false);
+        };
+        let joined = self.append_copy(env, res, left, right, &mut copy, level);
+        res.arena.give_page(copy);
+        if !joined? {
+            return Ok(false);
+        }
+        let kind = self.kind;
+        let mut edit = self.frames.edit(env, step.block)?;
+        change::set_max(&mut edit, kind, at, max).ok_or(broken(step.block))?;
+        change::remove_child(&mut edit, kind, behind).ok_or(broken(step.block))?;
+        self.frames.discard(env, right)?;
+        res.places.give(right);
+        Ok(true)
+    }
+
+    /// Whether the children `left` and `left + 1` of a node are in DRAM and small enough.
+    fn can_join(&self, parent: Block, above: u8, left: usize) -> bool {
+        let used = |at: usize| {
+            let child = self.node(parent, above).ok()?.child(at)?;
+            let node = self.node(child, above.checked_sub(1)?).ok()?;
+            Some(node.used())
+        };
+        let (Some(a), Some(b)) = (used(left), used(left.saturating_add(1))) else {
+            return false;
+        };
+        a.saturating_add(b) <= JOINED
+    }
+
+    /// Appends what is in `right` to `left`; `false`, and nothing has changed: there was no page.
+    fn append_copy(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        left: Block,
+        right: Block,
+        copy: &mut [u8; 4096],
+        level: u8,
+    ) -> Result<bool> {
+        let kind = self.kind;
+        *copy = *self.frames.get(right).ok_or(Error::NotLoaded(right))?;
+        let from = Node::new(copy, kind);
+        let fits = self.node(left, level)?.gap() >= from.used();
+        if !fits && res.arena.pages() == 0 {
+            return Ok(false);
+        }
+        let mut edit = self.frames.edit(env, left)?;
+        if !fits {
+            insert::compact(&mut edit, kind, res.arena).ok_or(broken(left))?;
+        }
+        change::append(&mut edit, &from, kind, 0).ok_or(broken(left))?;
+        Ok(true)
+    }
+
+    /// While the root has one child only, makes that the root.
+    fn shrink(&mut self, env: &dyn Env, res: &mut Resources<'_>) -> Result<()> {
+        while let Some(level) = self.root.level.checked_sub(1) {
+            let block = self.root.block;
+            let Ok(node) = self.node(block, self.root.level) else {
+                return Ok(());
+            };
+            let (1, Some(child)) = (node.count(), node.child(0)) else {
+                return Ok(());
+            };
+            if self.frames.discard(env, block).is_err() {
+                return Ok(());
+            }
+            res.places.give(block);
+            *self.root = Root {
+                block: child,
+                level,
+            };
+        }
+        Ok(())
+    }
+}

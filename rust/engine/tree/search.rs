@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looking things up.
+
+use super::{broken, Key, Missing, Path, Tree};
+use crate::error::{Check, Error, Result};
+use crate::node::{Bounds, Node};
+use core::ops::ControlFlow;
+use format::node::MAX_LEVEL;
+use format::Block;
+
+/// A key and its value, in the node.
+pub(super) type Item<'a> = (Key, &'a [u8]);
+
+impl<'a> Tree<'a> {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`] when a node on the way is not in DRAM; [`Error::Corrupt`].
+    pub fn get(&self, key: Key) -> Result<Option<&'a [u8]>> {
+        if self.root.is_empty() {
+            return Ok(None);
+        }
+        let (path, leaf) = self.descend(&key)?;
+        match leaf.search(&key) {
+            Ok(at) => leaf.value(at).map(Some).ok_or(broken(path.step(0).block)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The first item whose key is `key` or larger.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`].
+    pub fn at_or_after(&self, key: Key) -> Result<Option<Item<'a>>> {
+        if self.root.is_empty() {
+            return Ok(None);
+        }
+        let (mut path, leaf) = self.descend(&key)?;
+        let at = leaf.search(&key).unwrap_or_else(|at| at);
+        if at < leaf.count() {
+            return self.item(&leaf, at, &path);
+        }
+        match self.next_leaf(&mut path)? {
+            Some(leaf) => self.item(&leaf, 0, &path),
+            None => Ok(None),
+        }
+    }
+
+    /// The last item whose key is `key` or smaller.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`].
+    pub fn at_or_before(&self, key: Key) -> Result<Option<Item<'a>>> {
+        if self.root.is_empty() {
+            return Ok(None);
+        }
+        let (mut path, leaf) = self.descend(&key)?;
+        let before = match leaf.search(&key) {
+            Ok(at) => Some(at),
+            Err(at) => at.checked_sub(1),
+        };
+        if let Some(at) = before {
+            return self.item(&leaf, at, &path);
+        }
+        match self.previous_leaf(&mut path)? {
+            Some(leaf) => self.item(&leaf, leaf.count().saturating_sub(1), &path),
+            None => Ok(None),
+        }
+    }
+
+    /// The first item whose key is larger than `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`].
+    pub fn after(&self, key: Key) -> Result<Option<Item<'a>>> {
+        match successor(key, self.kind.key_words()) {
+            Some(key) => self.at_or_after(key),
+            None => Ok(None),
+        }
+    }
+
+    /// The last item whose key is smaller than `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`].
+    pub fn before(&self, key: Key) -> Result<Option<Item<'a>>> {
+        match predecessor(key, self.kind.key_words()) {
+            Some(key) => self.at_or_before(key),
+            None => Ok(None),
+        }
+    }
+
+    /// Shows every item from `key` on, in order, until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::get`], possibly after some items were shown.
+    pub fn scan(
+        &self,
+        key: Key,
+        show: &mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if self.root.is_empty() {
+            return Ok(());
+        }
+        let (mut path, mut leaf) = self.descend(&key)?;
+        let mut at = leaf.search(&key).unwrap_or_else(|at| at);
+        loop {
+            while let Some((key, value)) = leaf.item(at) {
+                if show(key, value).is_break() {
+                    return Ok(());
+                }
+                at = at.saturating_add(1);
+            }
+            match self.next_leaf(&mut path)? {
+                Some(next) => leaf = next,
+                None => return Ok(()),
+            }
+            at = 0;
+        }
+    }
+
+    fn item(&self, leaf: &Node<'a>, at: usize, path: &Path) -> Result<Option<Item<'a>>> {
+        leaf.item(at).map(Some).ok_or(broken(path.step(0).block))
+    }
+
+    /// The way to the leaf in which `key` is or would be. The tree must not be empty.
+    #[inline]
+    pub(super) fn descend(&self, key: &Key) -> Result<(Path, Node<'a>)> {
+        let mut path = Path::new(self.root);
+        let leaf = self.descend_from(&mut path, self.root.level, |node| node.route(key))?;
+        Ok((path, leaf))
+    }
+
+    /// From the node of `path` at `level` down to a leaf, as `choose` says.
+    #[inline]
+    fn descend_from(
+        &self,
+        path: &mut Path,
+        mut level: u8,
+        choose: impl Fn(&Node<'a>) -> usize,
+    ) -> Result<Node<'a>> {
+        if level > MAX_LEVEL {
+            return Err(Check::NodeLevel.block(self.root.block));
+        }
+        loop {
+            let block = path.step(level).block;
+            let node = match self.node(block, level) {
+                Ok(node) => node,
+                Err(error) => return Err(self.missed(path, level, error)),
+            };
+            let Some(below) = level.checked_sub(1) else {
+                return Ok(node);
+            };
+            let at = choose(&node);
+            path.set_slot(level, at);
+            path.set(below, node.child(at).ok_or(broken(block))?);
+            level = below;
+        }
+    }
+
+    /// Steps to the first leaf behind that of `path`.
+    fn next_leaf(&self, path: &mut Path) -> Result<Option<Node<'a>>> {
+        for level in 1..=self.root.level {
+            let step = path.step(level);
+            let node = self.node(step.block, level)?;
+            let at = step.at.saturating_add(1);
+            if let Some(child) = node.child(at) {
+                path.set_slot(level, at);
+                let below = level.saturating_sub(1);
+                path.set(below, child);
+                return self.descend_from(path, below, |_| 0).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Steps to the last leaf before that of `path`.
+    fn previous_leaf(&self, path: &mut Path) -> Result<Option<Node<'a>>> {
+        for level in 1..=self.root.level {
+            let step = path.step(level);
+            let node = self.node(step.block, level)?;
+            if let Some(at) = step.at.checked_sub(1) {
+                path.set_slot(level, at);
+                let below = level.saturating_sub(1);
+                path.set(below, node.child(at).ok_or(broken(step.block))?);
+                let last = |node: &Node<'a>| node.count().saturating_sub(1);
+                return self.descend_from(path, below, last).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes what must be true of the node that was not there.
+    #[cold]
+    fn missed(&self, path: &Path, level: u8, error: Error) -> Error {
+        if let Error::NotLoaded(block) = error {
+            let bounds = self.bounds(path, level).unwrap_or(Bounds::ROOT);
+            self.note_missing(block, level, bounds);
+        }
+        error
+    }
+
+    pub(super) fn note_missing(&self, block: Block, level: u8, bounds: Bounds) {
+        self.missing.set(Some(Missing {
+            block,
+            level,
+            bounds,
+        }));
+    }
+
+    /// What the nodes above say of the node of `path` at `level`; `None` for the root.
+    fn bounds(&self, path: &Path, level: u8) -> Option<Bounds> {
+        let above = level.checked_add(1).filter(|above| *above <= path.root)?;
+        let step = path.step(above);
+        let parent = self.node(step.block, above).ok()?;
+        // The next larger bound: the next slot of the nearest node above that has one.
+        let high = (above..=path.root).find_map(|level| {
+            let step = path.step(level);
+            let node = self.node(step.block, level).ok()?;
+            node.key(step.at.saturating_add(1))
+        });
+        // The first slot's key is as low as its parent's: one bound is enough.
+        Some(Bounds {
+            low: parent.key(step.at)?,
+            high,
+            max: parent.max(step.at),
+        })
+    }
+}
+
+/// The next larger key; `None` behind the last one.
+fn successor(key: Key, words: usize) -> Option<Key> {
+    let [first, second, third] = key;
+    if words == 1 {
+        return Some([first.checked_add(1)?, 0, 0]);
+    }
+    if let Some(third) = third.checked_add(1) {
+        return Some([first, second, third]);
+    }
+    if let Some(second) = second.checked_add(1) {
+        return Some([first, second, 0]);
+    }
+    Some([first.checked_add(1)?, 0, 0])
+}
+
+/// The next smaller key; `None` before the first one.
+fn predecessor(key: Key, words: usize) -> Option<Key> {
+    let [first, second, third] = key;
+    if words == 1 {
+        return Some([first.checked_sub(1)?, 0, 0]);
+    }
+    if let Some(third) = third.checked_sub(1) {
+        return Some([first, second, third]);
+    }
+    if let Some(second) = second.checked_sub(1) {
+        return Some([first, second, u64::MAX]);
+    }
+    Some([first.checked_sub(1)?, u64::MAX, u64::MAX])
+}
