@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The answer: a range of a file and what is there.
+//!
+//! Addresses are those of the filesystem's [`Region`]: its offset in the DAX device is added here.
+
+use super::{is_aligned, Purpose, Request};
+use crate::{
+    bindings,
+    pmem::{Region, PAGE},
+};
+use kernel::prelude::*;
+
+/// A range of a file, in whole blocks, and where its bytes are.
+#[must_use = "a mapping is an answer that somebody waits for"]
+#[derive(Debug)]
+pub struct Mapping<P = ()> {
+    pos: u64,
+    len: u64,
+    what: What,
+    dirty: bool,
+    carried: Option<P>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Hole,
+    Preallocated(u64),
+    Written(u64),
+    Shared(u64),
+    Fresh(u64),
+    Blank(u64),
+    Copied { new: u64, old: u64 },
+}
+
+impl<P> Mapping<P> {
+    fn new(pos: u64, len: u64, what: What) -> Self {
+        Self {
+            pos,
+            len,
+            what,
+            dirty: false,
+            carried: None,
+        }
+    }
+
+    /// `len` bytes of the file at `pos` have no blocks.
+    pub fn hole(pos: u64, len: u64) -> Self {
+        Self::new(pos, len, What::Hole)
+    }
+
+    /// They have blocks at `at` that have never been written: they read as zeroes.
+    pub fn preallocated(pos: u64, len: u64, at: u64) -> Self {
+        Self::new(pos, len, What::Preallocated(at))
+    }
+
+    /// They are at `at`, and to be read and overwritten there.
+    pub fn written(pos: u64, len: u64, at: u64) -> Self {
+        Self::new(pos, len, What::Written(at))
+    }
+
+    /// They are at `at`, and belong to somebody else too. A fault must be told so for every page
+    /// that has more than one owner, or the core loses count of them.
+    pub fn shared(pos: u64, len: u64, at: u64) -> Self {
+        Self::new(pos, len, What::Shared(at))
+    }
+
+    /// They have just been given blocks at `at`, which hold zeroes, durably. The core throws out
+    /// what was mapped in their place, and counts a fault as a major one.
+    pub fn fresh(pos: u64, len: u64, at: u64) -> Self {
+        Self::new(pos, len, What::Fresh(at))
+    }
+
+    /// They have just been given blocks at `at`, whose content is of no meaning: the core zeroes
+    /// (and flushes) what the write does not cover of the first and last block.
+    pub fn blank(pos: u64, len: u64, at: u64) -> Self {
+        Self::new(pos, len, What::Blank(at))
+    }
+
+    /// They are at `old` and are to be at `new`: the core copies what the write does not cover of
+    /// the first and last block (for a fault: all). It does **not** flush the copy.
+    pub fn copied(pos: u64, len: u64, new: u64, old: u64) -> Self {
+        Self::new(pos, len, What::Copied { new, old })
+    }
+
+    /// Says that metadata which is needed to find these bytes is not durable yet. A store through
+    /// a `MAP_SYNC` mapping then waits for an `fsync` of the range.
+    pub fn dirty(mut self) -> Self {
+        self.dirty = true;
+        self
+    }
+
+    /// Sends `what` along to [`Map::end`](super::Map::end).
+    pub fn carrying(mut self, what: P) -> Self {
+        self.carried = Some(what);
+        self
+    }
+
+    /// Turns blocks that were never written into the hole that they read as.
+    pub(super) fn read_as_hole(&mut self) {
+        if let What::Preallocated(_) = self.what {
+            self.what = What::Hole;
+        }
+    }
+
+    /// What is sent along, for the table to take.
+    pub(super) fn take_carried(&mut self) -> Option<P> {
+        self.carried.take()
+    }
+
+    /// Whether this is an answer to `request`, given a region of `room` bytes.
+    pub(super) fn answers(&self, request: &Request, room: u64) -> bool {
+        let fits = |at: u64| {
+            is_aligned(at) && at.checked_add(self.len).is_some_and(|end| end <= room)
+        };
+        let placed = match self.what {
+            What::Hole => true,
+            What::Copied { new, old } => fits(new) && fits(old),
+            What::Preallocated(at)
+            | What::Written(at)
+            | What::Shared(at)
+            | What::Fresh(at)
+            | What::Blank(at) => fits(at),
+        };
+        // A file of this length ends below 2⁶³, so neither end of the range may lie beyond.
+        let end = self.pos.checked_add(self.len);
+        let covers = is_aligned(self.pos)
+            && self.pos <= request.pos
+            && end.is_some_and(|end| end > request.pos && end <= i64::MAX as u64);
+        let whole = match request.purpose {
+            Purpose::ReadFault | Purpose::WriteFault => {
+                end.is_some_and(|end| end >= request.pos.saturating_add(PAGE))
+            }
+            _ => true,
+        };
+        placed && covers && whole && self.suits(request.purpose)
+    }
+
+    /// The table of the module's essay.
+    fn suits(&self, purpose: Purpose) -> bool {
+        use Purpose::{Read, ReadFault, Report, Unshare, Write, WriteFault, Zero};
+        match self.what {
+            What::Hole | What::Preallocated(_) => {
+                matches!(purpose, Read | ReadFault | Zero | Unshare | Report)
+            }
+            What::Written(_) => true,
+            What::Shared(_) => matches!(purpose, Read | ReadFault | Report),
+            What::Fresh(_) | What::Blank(_) => matches!(purpose, Write | WriteFault),
+            What::Copied { .. } => matches!(purpose, Write | WriteFault | Zero | Unshare),
+        }
+    }
+
+    /// Writes the answer down for the core; `self` must answer the request.
+    pub(super) fn fill(
+        &self,
+        purpose: Purpose,
+        region: &Region,
+        iomap: &mut bindings::iomap,
+        srcmap: &mut bindings::iomap,
+    ) -> Result {
+        // The core wants addresses of the DAX device, but people who ask where a file is want
+        // those of the block device.
+        let start = match purpose {
+            Purpose::Report => 0,
+            _ => region.start(),
+        };
+        let place = |at: u64| at.checked_add(start).ok_or(EIO);
+        let (kind, at, mut flags) = match self.what {
+            What::Hole => (bindings::IOMAP_HOLE, bindings::IOMAP_NULL_ADDR as u64, 0),
+            What::Preallocated(at) => (bindings::IOMAP_UNWRITTEN, place(at)?, 0),
+            What::Written(at) => (bindings::IOMAP_MAPPED, place(at)?, 0),
+            What::Fresh(at) => (bindings::IOMAP_MAPPED, place(at)?, bindings::IOMAP_F_NEW),
+            What::Shared(at) | What::Blank(at) => {
+                (bindings::IOMAP_MAPPED, place(at)?, bindings::IOMAP_F_SHARED)
+            }
+            What::Copied { new, old } => {
+                // Never F_SHARED here: the core would take it for "nothing to copy".
+                self.write(srcmap, region, bindings::IOMAP_MAPPED, place(old)?, 0);
+                (bindings::IOMAP_MAPPED, place(new)?, bindings::IOMAP_F_SHARED)
+            }
+        };
+        if self.dirty {
+            flags |= bindings::IOMAP_F_DIRTY;
+        }
+        self.write(iomap, region, kind, at, flags);
+        Ok(())
+    }
+
+    fn write(&self, to: &mut bindings::iomap, region: &Region, kind: u32, at: u64, flags: u32) {
+        to.addr = at;
+        // `answers()` saw that the range ends below 2⁶³.
+        to.offset = self.pos as i64;
+        to.length = self.len;
+        // Kinds and flags are defined as numbers of 16 bits.
+        to.type_ = kind as u16;
+        to.flags = flags as u16;
+        to.dax_dev = region.dax();
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making a type of filesystem known, for as long as its module is loaded.
+//!
+//! A module whose only matter is one filesystem needs no more than
+//!
+//! ```ignore
+//! module! {
+//!     type: vfs::Module<MyFs>,
+//!     name: "myfs",
+//!     authors: ["…"],
+//!     description: "…",
+//!     license: "GPL",
+//!     alias: ["fs-myfs"],      // what MODULE_ALIAS_FS makes: mount(8) loads the module
+//! }
+//! ```
+
+use crate::{
+    bindings, context,
+    inode::INode,
+    superblock::{self, FileSystem, Source},
+};
+use core::{marker::PhantomData, mem};
+use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, types::Opaque};
+
+/// A registered type of filesystem, and the slab cache of its inodes.
+///
+/// Registered when made, unregistered when dropped. The module cannot be unloaded while a
+/// filesystem of the type is mounted, since each mount holds it.
+///
+/// # Invariants
+///
+/// `kind` is registered while `cache` exists, and `cache` makes objects of `INode<T>`.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: FileSystem> {
+    cache: *mut bindings::kmem_cache,
+    #[pin]
+    kind: Opaque<bindings::file_system_type>,
+    _type: PhantomData<fn() -> T>,
+}
+
+// SAFETY: nothing can be done with a registration but drop it, in any thread.
+unsafe impl<T: FileSystem> Send for Registration<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: FileSystem> Sync for Registration<T> {}
+
+impl<T: FileSystem> Registration<T> {
+    /// Registers `T` on behalf of `module`.
+    pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            cache: Self::make_cache()?,
+            kind <- Opaque::try_ffi_init(|kind: *mut bindings::file_system_type| {
+                // SAFETY: memory for the structure, which is all zeroes to begin with.
+                unsafe { kind.write(pin_init::zeroed()) };
+                // SAFETY: just written.
+                let fields = unsafe { &mut *kind };
+                fields.name = T::NAME.as_char_ptr();
+                fields.fs_flags = (T::FLAGS.bits()
+                    | match T::SOURCE {
+                        Source::BlockDevice => bindings::FS_REQUIRES_DEV,
+                        Source::Nothing => 0,
+                    }) as i32;
+                fields.init_fs_context = Some(context::tables::Tables::<T>::init_fs_context);
+                fields.kill_sb = Some(superblock::tables::Tables::<T>::kill_sb);
+                fields.owner = module.as_ptr();
+                // SAFETY: it stays where it is until `drop`, which unregisters it.
+                to_result(unsafe { bindings::register_filesystem(kind) })
+            }),
+            _type: PhantomData,
+        })
+        .pin_chain(|_| Ok(()))
+    }
+
+    fn make_cache() -> Result<*mut bindings::kmem_cache> {
+        let size = u32::try_from(mem::size_of::<INode<T>>()).map_err(|_| E2BIG)?;
+        let align = u32::try_from(mem::align_of::<INode<T>>()).map_err(|_| E2BIG)?;
+        // SAFETY: the name lives forever, and so does the function, until the cache is destroyed.
+        let cache = unsafe {
+            bindings::inode_cache_create(T::NAME.as_char_ptr(), size, align, Some(Self::construct))
+        };
+        if cache.is_null() {
+            return Err(ENOMEM);
+        }
+        Ok(cache)
+    }
+
+    /// Called once for each object of the cache, not for each inode.
+    unsafe extern "C" fn construct(object: *mut c_void) {
+        // SAFETY: the C inode stands first in the object.
+        unsafe { bindings::inode_init_once(object.cast()) };
+    }
+
+    /// The cache of a registered type.
+    ///
+    /// # Safety
+    ///
+    /// `kind` must be the field of a live registration of `T`.
+    pub(crate) unsafe fn inode_cache(
+        kind: *mut bindings::file_system_type,
+    ) -> *mut bindings::kmem_cache {
+        let kind: *const Opaque<bindings::file_system_type> = kind.cast();
+        // SAFETY: the caller's promise.
+        let this = unsafe { kernel::container_of!(kind, Self, kind) };
+        // SAFETY: as above; the field never changes.
+        unsafe { (*this).cache }
+    }
+}
+
+#[pinned_drop]
+impl<T: FileSystem> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: registered by the type invariant. No mount is left: each holds the module.
+        let _ = unsafe { bindings::unregister_filesystem(self.kind.get()) };
+        // Inodes are freed by RCU callbacks, which are code of ours and need the cache.
+        //
+        // SAFETY: may sleep here.
+        unsafe { bindings::rcu_barrier() };
+        // SAFETY: all objects are freed.
+        unsafe { bindings::kmem_cache_destroy(self.cache) };
+    }
+}
+
+/// A module that is one filesystem and nothing else.
+#[pin_data]
+pub struct Module<T: FileSystem> {
+    #[pin]
+    registration: Registration<T>,
+}
+
+impl<T: FileSystem> kernel::InPlaceModule for Module<T> {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            registration <- Registration::new(module),
+        })
+    }
+}
