@@ -89,12 +89,18 @@ impl<'a> Merge<'a> {
         if let Some(lane) = self.taken.take().and_then(|i| self.lanes.get_mut(i)) {
             lane.fill()?;
         }
-        let smallest = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter_map(|(i, lane)| lane.header.map(|header| (header.lsn.get(), i)))
-            .min();
+        // Not enumerate(): its counter is checked for overflow, by a panic.
+        let mut smallest = None;
+        let mut next = 0usize;
+        for lane in self.lanes.iter() {
+            let lsn = lane.header.map(|header| header.lsn.get());
+            smallest = match (lsn, smallest) {
+                (Some(lsn), Some((least, _))) if lsn >= least => smallest,
+                (Some(lsn), _) => Some((lsn, next)),
+                (None, _) => smallest,
+            };
+            next = next.saturating_add(1);
+        }
         let Some((lsn, i)) = smallest else {
             return Ok(None);
         };

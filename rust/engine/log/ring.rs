@@ -23,10 +23,13 @@ use crate::env::{Media, Volume};
 use crate::error::{Check, Error, Result};
 use crate::geometry::Geometry;
 use format::log::{Header, Kind, MAGIC, MAX_RECORD};
-use format::units::{count, index, LINE};
+use format::units::{count, index, LINE, LINE_BYTES};
 use format::{Addr, Lsn};
 use memory::Vec;
 use zerocopy::IntoBytes;
+
+/// What fills the last line of a record.
+const ZEROES: [u8; LINE_BYTES] = [0; LINE_BYTES];
 
 /// One ring, open for writing.
 #[derive(Debug)]
@@ -162,12 +165,15 @@ impl Ring {
         for part in parts {
             self.staging.extend_from_slice(part)?;
         }
+        let end = HEADER_BYTES.saturating_add(payload);
+        let pad = ZEROES
+            .get(..index(size).saturating_sub(end))
+            .ok_or(Error::Invalid)?;
         // The staging area has room for the largest record: nothing above or here asks for memory.
-        self.staging.resize(index(size), 0)?;
+        self.staging.extend_from_slice(pad)?;
 
         let number = lsn();
         header.lsn = number.raw().into();
-        let end = HEADER_BYTES.saturating_add(payload);
         let crc = media.crc32c(volume.record_seed, header.as_bytes());
         let body = self.staging.get(HEADER_BYTES..end).ok_or(Error::Invalid)?;
         header.crc = media.crc32c(crc, body).into();
