@@ -2,8 +2,7 @@
 
 //! Why a device is not taken, and what its owner can do about it.
 
-use core::fmt;
-use kernel::prelude::*;
+use kernel::{fmt, prelude::*};
 
 /// Why [`Region::open`](super::Region::open) would not take a device.
 #[derive(Clone, Copy, Debug)]
