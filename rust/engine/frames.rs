@@ -22,6 +22,7 @@
 //!   end: a flush never looks at a clean frame, however many there are.
 //! * Line 0 (count, checksum, epoch) is dirty whenever any line is.
 //! * The checksum is right only in what is spilled: it is made there and nowhere else.
+//! * A frame that was spilled stays until that checkpoint is done: before, home has old bytes.
 //! * `dirty` is cleared only after the spill succeeded: a spill that failed can be repeated.
 //!
 //! # Locking
@@ -51,7 +52,7 @@ struct Frame {
     block: u64,
     /// Bit i: line i differs from what home will hold after the earlier checkpoints.
     dirty: u64,
-    /// The epoch of the changes; means nothing while the frame is clean.
+    /// The epoch of the last changes; 0: there were none since the node was read.
     epoch: Epoch,
     older: u32,
     newer: u32,
@@ -65,6 +66,8 @@ pub struct Frames {
     oldest: u32,
     newest: u32,
     charge: u64,
+    /// The newest epoch of which anything was spilled.
+    spilled: Epoch,
 }
 
 impl Default for Frames {
@@ -82,6 +85,7 @@ impl Frames {
             oldest: NONE,
             newest: NONE,
             charge: 0,
+            spilled: Epoch::new(0),
         }
     }
 
@@ -93,6 +97,12 @@ impl Frames {
     /// Whether no node is in DRAM.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// Whether the media holds everything once the checkpoint `done` is: nothing is dirty, and
+    /// nothing was spilled for a later one.
+    pub fn is_settled(&self, done: Epoch) -> bool {
+        !self.is_dirty() && self.spilled <= done
     }
 
     /// Whether any node has changes that were not spilled.
@@ -117,7 +127,7 @@ impl Frames {
     pub fn reserve(&mut self, more: usize) -> Result<(), AllocError> {
         let total = self.frames.len().checked_add(more).ok_or(AllocError)?;
         // Frames are numbered in 32 bits, and the last number means none.
-        if u32::try_from(total).map_or(true, |total| total >= NONE) {
+        if u32::try_from(total).map_or(true, |total| total == NONE) {
             return Err(AllocError);
         }
         self.frames.reserve(more)?;
@@ -253,25 +263,27 @@ impl Frames {
         Ok(self.flushed(before))
     }
 
-    /// Drops every node that has no changes.
-    pub fn evict_clean(&mut self) {
+    /// Drops every node that the media holds as it is, `done` being the last checkpoint that is
+    /// done. What was spilled for a later one lies in its area only, and must not be read from
+    /// home yet.
+    pub fn evict_clean(&mut self, done: Epoch) {
         let mut at = self.frames.len();
         while let Some(last) = at.checked_sub(1) {
             at = last;
-            let clean = self.frames.get(at).is_some_and(|frame| frame.dirty == 0);
-            if let (true, Ok(at)) = (clean, u32::try_from(at)) {
-                self.remove(at);
-            }
+            self.evict_at(at, done);
         }
     }
 
-    /// Drops the node at `block` if it is in DRAM and has no changes.
+    /// Drops the node at `block` if it did not change since it was read.
     pub fn evict(&mut self, block: Block) {
-        let Some(at) = self.index.get(block.raw()) else {
-            return;
-        };
-        let clean = self.frames.get(at).is_some_and(|frame| frame.dirty == 0);
-        if let (true, Ok(at)) = (clean, u32::try_from(at)) {
+        if let Some(at) = self.index.get(block.raw()) {
+            self.evict_at(at, Epoch::new(0));
+        }
+    }
+
+    fn evict_at(&mut self, at: usize, done: Epoch) {
+        let idle = |frame: &Frame| frame.dirty == 0 && frame.epoch <= done;
+        if let (true, Ok(at)) = (self.frames.get(at).is_some_and(idle), u32::try_from(at)) {
             self.remove(at);
         }
     }
@@ -306,6 +318,8 @@ impl Frames {
         node::seal(env.media(), env.volume(), frame.epoch, &mut frame.page);
         env.spill(Block::new(frame.block), frame.dirty, &frame.page)?;
         frame.dirty = 0;
+        let epoch = frame.epoch;
+        self.spilled = self.spilled.max(epoch);
         self.unlink(at);
         Ok(())
     }

@@ -83,8 +83,9 @@ pub(crate) fn put(page: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Makes `page`, which is all zeroes, an empty node.
+/// Makes `page`, whatever it holds, an empty node.
 pub(crate) fn init(page: &mut [u8; 4096], block: Block, expect: Expect) {
+    page.fill(0);
     put(page, 0, &MAGIC);
     put(page, AT_KIND, &[expect.kind.raw(), expect.level]);
     put(page, AT_HEAP, &raw16(BLOCK_BYTES));

@@ -297,6 +297,8 @@ impl<'a> TreeMut<'a> {
     }
 
     /// Loads one node and checks it against its parent. Does nothing to a node that is in DRAM.
+    #[cold]
+    #[inline(never)]
     fn load(&mut self, env: &dyn Env, missing: Missing) -> Result<()> {
         let Missing {
             block,
@@ -340,7 +342,9 @@ impl<'a> TreeMut<'a> {
     }
 
     fn node(&self, block: Block, level: u8) -> Result<Node<'_>> {
-        self.shared().node(block, level)
+        let page = self.frames.get(block).ok_or(Error::NotLoaded(block))?;
+        node::verify_identity(page, block, self.expect(level))?;
+        Ok(Node::new(page, self.kind))
     }
 
     /// The path to `key`, all loaded.
@@ -348,7 +352,9 @@ impl<'a> TreeMut<'a> {
         if self.root.level > MAX_LEVEL {
             return Err(Check::NodeLevel.block(self.root.block));
         }
-        self.loading(env, |tree| tree.descend(&key).map(|(path, _)| path))
+        let mut path = Path::new(*self.root);
+        self.loading(env, |tree| tree.descend(&mut path, &key).map(|_| ()))?;
+        Ok(path)
     }
 
     /// What it means that there is no place.

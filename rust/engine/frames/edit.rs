@@ -2,7 +2,7 @@
 
 //! A node that is being changed: every store notes which 64-byte lines it touched.
 
-use format::units::LINE_BYTES;
+use format::units::{BLOCK_BYTES, LINE_BYTES};
 
 /// A node opened for changes; see [`Frames::edit`](super::Frames::edit).
 ///
@@ -62,14 +62,15 @@ impl<'a> Edit<'a> {
 
     /// Moves `len` bytes from `from` to `to`; the ranges may overlap.
     pub fn copy_within(&mut self, from: usize, len: usize, to: usize) -> Option<()> {
+        // In the very form in which the library asks, so that its panic is seen to be dead.
+        let limit = BLOCK_BYTES.checked_sub(len)?;
         let from_end = from.checked_add(len)?;
-        let to_end = to.checked_add(len)?;
-        if from_end > self.page.len() || to_end > self.page.len() {
+        if from > limit || to > limit {
             return None;
         }
         if len != 0 && from != to {
             self.page.copy_within(from..from_end, to);
-            self.mark(to, to_end);
+            self.mark(to, to.saturating_add(len));
         }
         Some(())
     }

@@ -6,6 +6,9 @@
 //! and gets hold of everything that could be lacking; the second changes nodes from the leaf
 //! upwards and cannot fail. A leaf that splits always fits into two: an item is at most 988
 //! bytes, so the fuller half of 4032 + 988 bytes is below 3010.
+//!
+//! Kernel stacks are small: what is called once is kept out of line, so that no frame holds the
+//! locals of several steps.
 
 use super::{broken, Arena, Key, Path, Resources, Root, TreeMut};
 use crate::env::Env;
@@ -132,6 +135,7 @@ impl TreeMut<'_> {
 
     /// Puts `value` at slot `at` of the leaf of `path`: instead of the value there, or as a new
     /// item before it.
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the two callers share all of it")]
     fn place(
         &mut self,
@@ -287,6 +291,7 @@ impl TreeMut<'_> {
     }
 
     /// Splits the leaf of `path` and whatever is full above it, and puts the item in.
+    #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the second half of `place`")]
     fn split(
         &mut self,
@@ -502,7 +507,8 @@ fn cut_leaf(node: &Node<'_>, at: usize, len: usize, last: bool) -> Option<usize>
         if with > half {
             let left = with.checked_sub(half)? <= half.saturating_sub(sum);
             let cut = if left { item.checked_add(1)? } else { item };
-            return Some(cut.clamp(1, count));
+            // Neither side may be left empty. (`clamp` would have a panic in it.)
+            return Some(cut.min(count).max(1));
         }
         sum = with;
     }

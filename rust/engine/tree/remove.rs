@@ -88,6 +88,7 @@ impl TreeMut<'_> {
     }
 
     /// Joins the node of `path` at `level` with a neighbour that is in DRAM; whether it did.
+    #[inline(never)]
     fn join(
         &mut self,
         env: &dyn Env,

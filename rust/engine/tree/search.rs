@@ -2,7 +2,7 @@
 
 //! Looking things up.
 
-use super::{broken, Key, Missing, Path, Tree};
+use super::{broken, Key, Missing, Path, Root, Tree};
 use crate::error::{Check, Error, Result};
 use crate::node::{Bounds, Node};
 use core::ops::ControlFlow;
@@ -22,11 +22,31 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
-        let (path, leaf) = self.descend(&key)?;
-        match leaf.search(&key) {
-            Ok(at) => leaf.value(at).map(Some).ok_or(broken(path.step(0).block)),
-            Err(_) => Ok(None),
+        let Root {
+            mut block,
+            mut level,
+        } = self.root;
+        loop {
+            let node = match self.node(block, level) {
+                Ok(node) => node,
+                Err(error) => return Err(self.miss(&key, error)),
+            };
+            let Some(below) = level.checked_sub(1) else {
+                return match node.search(&key) {
+                    Ok(at) => node.value(at).map(Some).ok_or(broken(block)),
+                    Err(_) => Ok(None),
+                };
+            };
+            block = node.child(node.route(&key)).ok_or(broken(block))?;
+            level = below;
         }
+    }
+
+    /// Goes the way to `key` once more, noting what is missing and what must be true of it.
+    #[cold]
+    fn miss(&self, key: &Key, error: Error) -> Error {
+        let mut path = Path::new(self.root);
+        self.descend(&mut path, key).err().unwrap_or(error)
     }
 
     /// The first item whose key is `key` or larger.
@@ -38,7 +58,8 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
-        let (mut path, leaf) = self.descend(&key)?;
+        let mut path = Path::new(self.root);
+        let leaf = self.descend(&mut path, &key)?;
         let at = leaf.search(&key).unwrap_or_else(|at| at);
         if at < leaf.count() {
             return self.item(&leaf, at, &path);
@@ -58,7 +79,8 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
-        let (mut path, leaf) = self.descend(&key)?;
+        let mut path = Path::new(self.root);
+        let leaf = self.descend(&mut path, &key)?;
         let before = match leaf.search(&key) {
             Ok(at) => Some(at),
             Err(at) => at.checked_sub(1),
@@ -109,7 +131,8 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(());
         }
-        let (mut path, mut leaf) = self.descend(&key)?;
+        let mut path = Path::new(self.root);
+        let mut leaf = self.descend(&mut path, &key)?;
         let mut at = leaf.search(&key).unwrap_or_else(|at| at);
         loop {
             while let Some((key, value)) = leaf.item(at) {
@@ -130,12 +153,10 @@ impl<'a> Tree<'a> {
         leaf.item(at).map(Some).ok_or(broken(path.step(0).block))
     }
 
-    /// The way to the leaf in which `key` is or would be. The tree must not be empty.
-    #[inline]
-    pub(super) fn descend(&self, key: &Key) -> Result<(Path, Node<'a>)> {
-        let mut path = Path::new(self.root);
-        let leaf = self.descend_from(&mut path, self.root.level, |node| node.route(key))?;
-        Ok((path, leaf))
+    /// The way to the leaf in which `key` is or would be: the rest of `path`, which begins at the
+    /// root. The tree must not be empty.
+    pub(super) fn descend(&self, path: &mut Path, key: &Key) -> Result<Node<'a>> {
+        self.descend_from(path, self.root.level, |node| node.route(key))
     }
 
     /// From the node of `path` at `level` down to a leaf, as `choose` says.
