@@ -61,14 +61,28 @@
     missing_docs
 )]
 
+pub mod apply;
 pub mod area;
+pub mod checkpoint;
+pub mod dir;
 pub mod env;
 pub mod error;
+pub mod extents;
 pub mod frames;
 pub mod geometry;
+pub mod group;
+pub mod hash;
+pub mod inode;
+pub mod locked;
 pub mod log;
+pub mod mkfs;
 pub mod node;
+pub mod plan;
+pub mod record;
+pub mod series;
+pub mod solo;
 pub mod space;
+pub mod state;
 pub mod superblock;
 pub mod tree;
 

@@ -254,10 +254,13 @@ impl<'a> Node<'a> {
     /// The largest end of the intervals at or beneath slot `at`; `None` past the end.
     #[inline]
     pub fn end(&self, at: usize) -> Option<u64> {
-        match self.level {
-            0 => Some(interval_end(&self.key(at)?, self.value(at)?)),
-            _ => self.max(at),
+        if self.level != 0 {
+            return self.max(at);
         }
+        let slot = self.slot(at)?;
+        let place = le16(slot, self.kind.key_bytes())?;
+        let len = self.page.get(place..)?.first_chunk::<4>()?;
+        Some(le64(slot, 0)?.saturating_add(u64::from(u32::from_le_bytes(*len))))
     }
 
     /// The largest end of all intervals of an interval tree's node; zero in every other tree.
@@ -274,28 +277,61 @@ impl<'a> Node<'a> {
     /// The slot of `key`, or the slot before which it would stand.
     #[inline]
     pub fn search(&self, key: &Key) -> core::result::Result<usize, usize> {
-        let [word, second, third] = *key;
-        let wide = self.kind.key_words() > 1;
+        let [first, second, third] = *key;
+        if self.kind.key_words() == 1 {
+            let at = self.lower_bound(|start| self.word(start) < first);
+            let found = self.word(self.offset(at));
+            return match at < self.count && found == first {
+                true => Ok(at),
+                false => Err(at),
+            };
+        }
+        let rest = |start: usize| {
+            let next = start.wrapping_add(8);
+            (self.word(next), self.word(next.wrapping_add(8)))
+        };
+        let at = self.lower_bound(|start| {
+            let found = self.word(start);
+            found < first || (found == first && rest(start) < (second, third))
+        });
+        let start = self.offset(at);
+        let found = self.word(start) == first && rest(start) == (second, third);
+        match at < self.count && found {
+            true => Ok(at),
+            false => Err(at),
+        }
+    }
+
+    /// Where slot `at` begins.
+    #[inline]
+    fn offset(&self, at: usize) -> usize {
+        HEADER.wrapping_add(at.wrapping_mul(self.slot))
+    }
+
+    /// The eight bytes at `start`, or the last ones of the node: a search in a node that was
+    /// checked never comes there, and a clamp costs less than two comparisons and a branch.
+    #[inline]
+    fn word(&self, start: usize) -> u64 {
+        let start = start.min(BLOCK_BYTES - 8);
+        let bytes = self.page.get(start..start.wrapping_add(8));
+        bytes
+            .and_then(|bytes| bytes.first_chunk::<8>())
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// The first slot that is not below, where all slots that are below stand in front.
+    #[inline]
+    fn lower_bound(&self, below: impl Fn(usize) -> bool) -> usize {
         let (mut low, mut high) = (0usize, self.count);
         while low < high {
             let middle = low.wrapping_add(high) >> 1;
-            let start = HEADER.wrapping_add(middle.wrapping_mul(self.slot));
-            let Some(slot) = self.page.get(start..) else {
-                break;
-            };
-            let found = le64(slot, 0).unwrap_or(0);
-            let mut order = found.cmp(&word);
-            if wide && order.is_eq() {
-                let rest = (le64(slot, 8).unwrap_or(0), le64(slot, 16).unwrap_or(0));
-                order = rest.cmp(&(second, third));
-            }
-            match order {
-                core::cmp::Ordering::Less => low = middle.wrapping_add(1),
-                core::cmp::Ordering::Greater => high = middle,
-                core::cmp::Ordering::Equal => return Ok(middle),
+            if below(self.offset(middle)) {
+                low = middle.wrapping_add(1);
+            } else {
+                high = middle;
             }
         }
-        Err(low)
+        low
     }
 
     /// The slot of an interior node beneath which `key` belongs: the last one whose key is not

@@ -73,9 +73,23 @@ impl TreeMut<'_> {
         let path = self.path(env, key)?;
         let leaf = self.node(path.step(0).block, 0)?;
         match leaf.search(&key) {
-            Ok(at) => self.place(env, res, path, at, key, value, true),
+            Ok(at) => {
+                let (_, len) = leaf.place(at).ok_or(broken(path.step(0).block))?;
+                match len == value.len() && !self.kind.is_interval() {
+                    true => self.overwrite(env, path.step(0).block, at, value),
+                    false => self.place(env, res, path, at, key, value, true),
+                }
+            }
             Err(_) => Err(Error::NotFound),
         }
+    }
+
+    /// Writes a value of the same length over that of slot `at` of a leaf: what most updates of
+    /// inodes are. Moves no interval's end.
+    fn overwrite(&mut self, env: &dyn Env, leaf: Block, at: usize, value: &[u8]) -> Result<()> {
+        let kind = self.kind;
+        let mut edit = self.frames.edit(env, leaf)?;
+        change::replace_value(&mut edit, kind, at, value).ok_or(broken(leaf))
     }
 
     /// Inserts an item, or gives it another value.

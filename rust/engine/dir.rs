@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: names to inodes.
+//!
+//! # Layout
+//!
+//! An entry's key is its *cookie*: upper bits from the seeded hash of the name, lower bits a
+//! tie-breaker that the entry keeps for life, so a cookie is a stable `readdir` position (seek,
+//! NFS). A small directory has its entries in the inode item, sorted by cookie; a larger one in a
+//! tree of the inode. Once a tree, it stays one until it is empty.
+//!
+//! # Invariants
+//!
+//! * The cookie's hash bits are those of the name, and no name is there twice.
+//! * Ties of one hash need not be dense: a removed entry leaves a gap that a later one may take.
+//!
+//! `.` and `..` are not stored: `..` is the `parent` of the inode.
+
+use crate::env::Env;
+use crate::error::{Check, Error, Result};
+use crate::group::GroupObject;
+use crate::hash;
+use crate::inode::{put, InodeObject, Reader};
+use crate::tree::{Arena, Resources};
+use core::ops::ControlFlow;
+use format::dirent::{Value, FIRST_COOKIE, LAST_COOKIE, NAME_MAX, TIE_BITS};
+use format::inode::{Fork, INLINE_MAX};
+use format::Ino;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes of the longest value in a tree.
+const VALUE_MAX: usize = core::mem::size_of::<Value>() + NAME_MAX;
+/// Bytes before the name of an inline entry.
+const INLINE_HEAD: usize = 8 + core::mem::size_of::<Value>();
+
+/// One entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its key and `readdir` position.
+    pub cookie: u64,
+    /// Whom it names.
+    pub ino: Ino,
+    /// `S_IFMT >> 12` of the inode.
+    pub kind: u8,
+    /// The name.
+    pub name: &'a [u8],
+}
+
+/// What is known of a name before an entry is made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Who has the name: cookie, inode, kind.
+    pub found: Option<(u64, Ino, u8)>,
+    /// The cookie that a new entry of this name should have.
+    pub free: u64,
+}
+
+/// The smallest cookie that an entry of this name may have.
+fn first_cookie(env: &dyn Env, name: &[u8]) -> u64 {
+    let hash = hash::name(env.volume().hash_seed, name);
+    // 47 bits of hash above the tie: all cookies fit in a positive loff_t.
+    let cookie = (hash >> 17) << TIE_BITS;
+    cookie.clamp(FIRST_COOKIE, LAST_COOKIE & !tie_mask())
+}
+
+const fn tie_mask() -> u64 {
+    (1 << TIE_BITS) - 1
+}
+
+/// Whether an entry of this name may have this cookie.
+pub fn cookie_fits(env: &dyn Env, name: &[u8], cookie: u64) -> bool {
+    cookie & !tie_mask() == first_cookie(env, name) && cookie <= LAST_COOKIE
+}
+
+/// Refuses names that no entry can have.
+pub fn check_name(name: &[u8]) -> Result {
+    if name.len() > NAME_MAX {
+        return Err(Error::NameTooLong);
+    }
+    if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0)
+    {
+        return Err(Error::Invalid);
+    }
+    Ok(())
+}
+
+/// Decodes the value of an entry in a tree.
+pub fn decode(ino: Ino, cookie: u64, value: &[u8]) -> Result<Entry<'_>> {
+    let bad = Check::EntryRecord.inode(ino);
+    let (head, name) = Value::read_from_prefix(value).map_err(|_| bad)?;
+    if name.len() != usize::from(head.name_len) || name.is_empty() {
+        return Err(bad);
+    }
+    Ok(Entry {
+        cookie,
+        ino: Ino::new(head.ino.get()),
+        kind: head.kind,
+        name,
+    })
+}
+
+/// The inline entries, in order of their cookies.
+struct InlineEntries<'a> {
+    ino: Ino,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> InlineEntries<'a> {
+    fn of(dir: &'a InodeObject) -> Self {
+        Self::new(dir.ino(), dir.fork(), dir.inline())
+    }
+
+    fn new(ino: Ino, fork: Fork, inline: &'a [u8]) -> Self {
+        let bytes = match fork {
+            Fork::InlineEntries => inline,
+            _ => &[],
+        };
+        Self { ino, bytes, at: 0 }
+    }
+}
+
+impl<'a> Iterator for InlineEntries<'a> {
+    /// The offset of the entry, its length, and the entry.
+    type Item = Result<(usize, usize, Entry<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let bad = Check::EntryRecord.inode(self.ino);
+        let entry = (|| {
+            let (cookie, rest) =
+                zerocopy::little_endian::U64::read_from_prefix(rest).map_err(|_| bad)?;
+            let (head, _) = Value::read_from_prefix(rest).map_err(|_| bad)?;
+            let len = core::mem::size_of::<Value>().saturating_add(usize::from(head.name_len));
+            let value = rest.get(..len).ok_or(bad)?;
+            let entry = decode(self.ino, cookie.get(), value)?;
+            Ok((self.at, len.saturating_add(8), entry))
+        })();
+        match &entry {
+            Ok((_, len, _)) => self.at = self.at.saturating_add(*len),
+            Err(_) => self.bytes = &[],
+        }
+        Some(entry)
+    }
+}
+
+/// Looks for `name`, and for a cookie that it could have. [`Error::NotLoaded`] where a node is
+/// missing in DRAM.
+pub fn slot(env: &dyn Env, dir: &InodeObject, name: &[u8]) -> Result<Slot> {
+    let tree = dir.tree();
+    find_slot(env, &dir.reader(&tree), name)
+}
+
+/// [`slot`], loading the nodes that it needs.
+pub fn slot_loading(env: &dyn Env, dir: &mut InodeObject, name: &[u8]) -> Result<Slot> {
+    dir.retry(env, &mut |dir| find_slot(env, dir, name))
+}
+
+fn find_slot(env: &dyn Env, dir: &Reader<'_, '_>, name: &[u8]) -> Result<Slot> {
+    let first = first_cookie(env, name);
+    let last = first | tie_mask();
+    let mut slot = Slot {
+        found: None,
+        free: first,
+    };
+    let mut full = false;
+    let mut see = |entry: Entry<'_>| {
+        if entry.cookie == slot.free {
+            full = slot.free == last;
+            slot.free = slot.free.saturating_add(1);
+        }
+        if entry.name == name {
+            slot.found = Some((entry.cookie, entry.ino, entry.kind));
+        }
+    };
+    if dir.fork() == Fork::Tree {
+        let mut at = first;
+        while let Some(([cookie, ..], value)) = dir.tree.at_or_after([at, 0, 0])? {
+            if cookie > last {
+                break;
+            }
+            let entry = decode(dir.ino, cookie, value)?;
+            if entry.name == name {
+                // Found: nobody needs a free cookie, and no second search.
+                slot.found = Some((cookie, entry.ino, entry.kind));
+                return Ok(slot);
+            }
+            see(entry);
+            at = cookie.saturating_add(1);
+        }
+    } else {
+        for entry in InlineEntries::new(dir.ino, dir.fork(), dir.inline()) {
+            let (_, _, entry) = entry?;
+            if (first..=last).contains(&entry.cookie) {
+                see(entry);
+            }
+        }
+    }
+    if full && slot.found.is_none() {
+        // 65536 names of one 47-bit hash: nobody can make them without the seed.
+        return Err(Error::NoSpace);
+    }
+    Ok(slot)
+}
+
+/// Calls `f` with the entries from cookie `from` on, in order. [`Error::NotLoaded`] may come
+/// after some: go on behind the last one that was seen.
+pub fn entries(
+    dir: &InodeObject,
+    from: u64,
+    f: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result {
+    let tree = dir.tree();
+    show(&dir.reader(&tree), from, f)
+}
+
+/// [`entries`], loading the nodes that it needs.
+pub fn entries_loading(
+    env: &dyn Env,
+    dir: &mut InodeObject,
+    from: u64,
+    f: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result {
+    let mut next = from;
+    dir.retry(env, &mut |dir| {
+        let begin = next;
+        show(dir, begin, &mut |entry| {
+            next = entry.cookie.saturating_add(1);
+            f(entry)
+        })
+    })
+}
+
+fn show(
+    dir: &Reader<'_, '_>,
+    from: u64,
+    f: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) -> Result {
+    if dir.fork() == Fork::Tree {
+        let mut error = None;
+        dir.tree.scan([from, 0, 0], &mut |[cookie, ..], value| {
+            match decode(dir.ino, cookie, value) {
+                Ok(entry) => f(entry),
+                Err(bad) => {
+                    error = Some(bad);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        return error.map_or(Ok(()), Err);
+    }
+    for entry in InlineEntries::new(dir.ino, dir.fork(), dir.inline()) {
+        let (_, _, entry) = entry?;
+        if entry.cookie >= from && f(entry).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds an entry. The caller found the cookie free and stores the inode after.
+pub fn insert(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+    entry: Entry<'_>,
+) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
+    if !dir.is_dir() || !cookie_fits(env, entry.name, entry.cookie) {
+        return Err(bad);
+    }
+    if dir.fork() != Fork::Tree {
+        let len = INLINE_HEAD.saturating_add(entry.name.len());
+        if dir.inline().len().saturating_add(len) <= INLINE_MAX {
+            return insert_inline(dir, entry);
+        }
+        grow(env, arena, dir, group)?;
+    }
+    let mut value = [0u8; VALUE_MAX];
+    let len = encode(&mut value, entry).ok_or(bad)?;
+    let value = value.get(..len).ok_or(bad)?;
+    dir.with_tree(&mut |tree| {
+        let mut res = Resources {
+            places: group.places(),
+            arena,
+        };
+        tree.insert(env, &mut res, [entry.cookie, 0, 0], value)
+    })
+    .map_err(|error| state_error(error, bad))?;
+    dir.core.items.set(dir.core.items.get().saturating_add(1));
+    Ok(())
+}
+
+fn state_error(error: Error, bad: Error) -> Error {
+    match error {
+        Error::Exists | Error::NotFound => bad,
+        other => other,
+    }
+}
+
+fn encode(to: &mut [u8], entry: Entry<'_>) -> Option<usize> {
+    let head = Value {
+        ino: entry.ino.raw().into(),
+        kind: entry.kind,
+        name_len: u8::try_from(entry.name.len()).ok()?,
+    };
+    put(to, 0, head.as_bytes())?;
+    put(to, head.as_bytes().len(), entry.name)?;
+    head.as_bytes().len().checked_add(entry.name.len())
+}
+
+fn insert_inline(dir: &mut InodeObject, entry: Entry<'_>) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
+    let mut at = dir.inline().len();
+    for other in InlineEntries::of(dir) {
+        let (offset, _, other) = other?;
+        if other.cookie == entry.cookie {
+            return Err(bad);
+        }
+        if other.cookie > entry.cookie {
+            at = offset;
+            break;
+        }
+    }
+    // Empty forks have no inline bytes, so the splice below begins one.
+    let mut bytes = [0u8; INLINE_HEAD + NAME_MAX];
+    put(&mut bytes, 0, &entry.cookie.to_le_bytes()).ok_or(bad)?;
+    let value = bytes.get_mut(8..).ok_or(bad)?;
+    let len = encode(value, entry).ok_or(bad)?.saturating_add(8);
+    let bytes = bytes.get(..len).ok_or(bad)?;
+    dir.inline.splice(at, 0, bytes).ok_or(bad)?;
+    dir.core.fork = Fork::InlineEntries.raw();
+    dir.core.items.set(dir.core.items.get().saturating_add(1));
+    Ok(())
+}
+
+/// Moves inline entries into a tree.
+fn grow(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+) -> Result {
+    let inline = core::mem::replace(&mut dir.inline, crate::inode::Inline::EMPTY);
+    dir.core.fork = Fork::Tree.raw();
+    let entries = InlineEntries {
+        ino: dir.ino(),
+        bytes: inline.get(),
+        at: 0,
+    };
+    for entry in entries {
+        let (offset, len, entry) = entry?;
+        let value = inline
+            .get()
+            .get(offset.saturating_add(8)..offset.saturating_add(len))
+            .ok_or(Check::EntryRecord.inode(dir.ino()))?;
+        dir.with_tree(&mut |tree| {
+            let mut res = Resources {
+                places: group.places(),
+                arena,
+            };
+            tree.insert(env, &mut res, [entry.cookie, 0, 0], value)
+        })?;
+        // `with_tree` takes an empty root for an empty fork.
+        dir.core.fork = Fork::Tree.raw();
+    }
+    Ok(())
+}
+
+/// Removes the entry at `cookie`, which names `ino`.
+pub fn remove(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+    cookie: u64,
+    ino: Ino,
+) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
+    if at(env, dir, cookie)?.is_none_or(|(found, _)| found != ino) {
+        return Err(bad);
+    }
+    if dir.fork() == Fork::Tree {
+        dir.with_tree(&mut |tree| {
+            let mut res = Resources {
+                places: group.places(),
+                arena,
+            };
+            tree.remove(env, &mut res, [cookie, 0, 0])
+        })
+        .map_err(|error| state_error(error, bad))?;
+    } else {
+        let mut found = None;
+        for entry in InlineEntries::of(dir) {
+            let (offset, len, entry) = entry?;
+            if entry.cookie == cookie {
+                found = Some((offset, len));
+            }
+        }
+        let (offset, len) = found.ok_or(bad)?;
+        dir.inline.splice(offset, len, &[]).ok_or(bad)?;
+        if dir.inline().is_empty() {
+            dir.core.fork = Fork::Empty.raw();
+        }
+    }
+    dir.core.items.set(dir.core.items.get().saturating_sub(1));
+    Ok(())
+}
+
+/// Lets the entry at `cookie` name another inode.
+pub fn replace(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+    cookie: u64,
+    ino: Ino,
+    kind: u8,
+) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
+    if dir.fork() == Fork::Tree {
+        let mut bytes = [0u8; VALUE_MAX];
+        let mut len = 0;
+        dir.loading(env, &mut |tree| {
+            let value = tree.get([cookie, 0, 0])?.ok_or(bad)?;
+            put(&mut bytes, 0, value).ok_or(bad)?;
+            len = value.len();
+            Ok(())
+        })?;
+        put(&mut bytes, 0, &ino.raw().to_le_bytes()).ok_or(bad)?;
+        put(&mut bytes, 8, &[kind]).ok_or(bad)?;
+        let value = bytes.get(..len).ok_or(bad)?;
+        return dir.with_tree(&mut |tree| {
+            let mut res = Resources {
+                places: group.places(),
+                arena,
+            };
+            tree.update(env, &mut res, [cookie, 0, 0], value)
+        });
+    }
+    let mut found = None;
+    for entry in InlineEntries::of(dir) {
+        let (offset, _, entry) = entry?;
+        if entry.cookie == cookie {
+            found = Some(offset);
+        }
+    }
+    let at = found.ok_or(bad)?.saturating_add(8);
+    dir.inline
+        .splice(at, 8, &ino.raw().to_le_bytes())
+        .ok_or(bad)?;
+    dir.inline
+        .splice(at.saturating_add(8), 1, &[kind])
+        .ok_or(bad)
+}
+
+/// Whom the entry at `cookie` names, and its kind; loads what it needs.
+pub fn at(env: &dyn Env, dir: &mut InodeObject, cookie: u64) -> Result<Option<(Ino, u8)>> {
+    let ino = dir.ino();
+    if dir.fork() == Fork::Tree {
+        return dir.loading(env, &mut |tree| {
+            let Some(value) = tree.get([cookie, 0, 0])? else {
+                return Ok(None);
+            };
+            let entry = decode(ino, cookie, value)?;
+            Ok(Some((entry.ino, entry.kind)))
+        });
+    }
+    for entry in InlineEntries::of(dir) {
+        let (_, _, entry) = entry?;
+        if entry.cookie == cookie {
+            return Ok(Some((entry.ino, entry.kind)));
+        }
+    }
+    Ok(None)
+}

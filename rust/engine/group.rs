@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A group: one of the two kinds of owner object.
+//!
+//! # What it owns
+//!
+//! The nodes of its reverse map and of its inode tree, and the *places* for nodes: chunks of
+//! blocks of the owner NODES, out of which its own trees and those of its inodes take theirs. The
+//! inode tree holds, besides the inode items, an item for each chunk (which places are in use) and
+//! one for each orphan.
+//!
+//! # Invariants
+//!
+//! * One reverse map record for each extent of a forward map, with the same start and length.
+//! * `free` is the number of blocks without an owner.
+//! * A place whose bit is clear may be used at once, even if a node lay there at the last
+//!   checkpoint: the area is a *redo* of lines, a new node has all its lines dirty, and a node
+//!   that is given up while it belongs to the cut is put into the area first.
+//! * `item` of a cut is taken before the first change that belongs to the next epoch
+//!   ([`GroupObject::touch`]).
+//!
+//! # Locking
+//!
+//! The caller holds the group's lock: `&mut` for changes, `&` for readers. Group locks are taken
+//! in rising order.
+
+use crate::env::Env;
+use crate::error::{Check, Error, Result};
+use crate::frames::Frames;
+use crate::space::FreeMap;
+use crate::tree::{Arena, Key, Places, Resources, Root, Tree, TreeMut};
+use core::ops::ControlFlow;
+use format::inode::{Chunk as ChunkItem, CHUNK, CHUNK_MAX, ORPHAN};
+use format::node::Kind;
+use format::rmap::{Owner, Value as RmapValue};
+use format::units::{count, index, Ino};
+use format::{Block, Blocks, Epoch, Group};
+use memory::Vec;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Free places that a group keeps in hand beyond what an ordinary operation may use: for freeing
+/// operations, copy-on-write and replay.
+pub const PLACES_IN_HAND: u64 = 12;
+
+struct Chunk {
+    start: Block,
+    len: u64,
+    used: [u64; 8],
+    dirty: bool,
+}
+
+/// The chunks of a group: where nodes may lie.
+pub struct Chunks {
+    list: Vec<Chunk>,
+    free: u64,
+    blocks: u64,
+    dirty: bool,
+}
+
+impl Chunks {
+    const fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            free: 0,
+            blocks: 0,
+            dirty: false,
+        }
+    }
+
+    /// Places that hold no node.
+    pub fn free(&self) -> u64 {
+        self.free
+    }
+
+    /// Blocks of all chunks.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn add(&mut self, start: Block, len: u64, used: [u64; 8], dirty: bool) -> Result {
+        let taken: u64 = used.iter().map(|w| u64::from(w.count_ones())).sum();
+        self.list.push(Chunk {
+            start,
+            len,
+            used,
+            dirty,
+        })?;
+        self.free = self.free.saturating_add(len.saturating_sub(taken));
+        self.blocks = self.blocks.saturating_add(len);
+        self.dirty |= dirty;
+        Ok(())
+    }
+
+    /// Calls `f` with start, length and bitmap of every chunk.
+    pub fn each(&self, f: &mut dyn FnMut(Block, Blocks, &[u64; 8])) {
+        for chunk in self.list.iter() {
+            f(chunk.start, Blocks::new(chunk.len), &chunk.used);
+        }
+    }
+}
+
+impl Places for Chunks {
+    fn take(&mut self) -> Option<Block> {
+        if self.free == 0 {
+            return None;
+        }
+        for chunk in self.list.iter_mut() {
+            let mut base = 0u64;
+            for word in chunk.used.iter_mut() {
+                let bit = u64::from((!*word).trailing_zeros());
+                let at = base.saturating_add(bit);
+                if bit < 64 && at < chunk.len {
+                    *word |= 1u64.checked_shl(u32::try_from(bit).ok()?)?;
+                    chunk.dirty = true;
+                    self.dirty = true;
+                    self.free = self.free.saturating_sub(1);
+                    return chunk.start.checked_add(Blocks::new(at));
+                }
+                base = base.saturating_add(64);
+            }
+        }
+        None
+    }
+
+    fn give(&mut self, block: Block) {
+        for chunk in self.list.iter_mut() {
+            let Some(at) = block.checked_since(chunk.start) else {
+                continue;
+            };
+            if at.raw() >= chunk.len {
+                continue;
+            }
+            let bit = u32::try_from(at.raw() & 63)
+                .ok()
+                .and_then(|shift| 1u64.checked_shl(shift))
+                .unwrap_or(0);
+            if let Some(word) = chunk.used.get_mut(index(at.raw() >> 6)) {
+                if *word & bit != 0 {
+                    *word &= !bit;
+                    chunk.dirty = true;
+                    self.dirty = true;
+                    self.free = self.free.saturating_add(1);
+                }
+            }
+            return;
+        }
+    }
+}
+
+/// The frames of an inode that is no longer in core and not yet settled on the media.
+struct Adopted {
+    ino: Ino,
+    frames: Frames,
+}
+
+/// One group: reverse map, inode tree, node chunks, counts.
+pub struct GroupObject {
+    number: Group,
+    rmap: Root,
+    inodes: Root,
+    frames: Frames,
+    chunks: Chunks,
+    free: u64,
+    largest: u64,
+    inode_count: u32,
+    orphans: u32,
+    next_index: u64,
+    /// The epoch of the last change; the item of the cut is taken when a later one begins.
+    epoch: Epoch,
+    dirty: bool,
+    at_cut: Option<format::group::Item>,
+    adopted: Vec<Adopted>,
+}
+
+impl GroupObject {
+    /// Opens a group: `item` is what the group tree says of it, `None` for one that nobody has
+    /// touched. Loads the chunk items.
+    pub fn open(env: &dyn Env, number: Group, item: Option<&format::group::Item>) -> Result<Self> {
+        let len = env.volume().group_len(number).raw();
+        let mut group = Self {
+            number,
+            rmap: Root::EMPTY,
+            inodes: Root::EMPTY,
+            frames: Frames::new(),
+            chunks: Chunks::new(),
+            free: len,
+            largest: len,
+            inode_count: 0,
+            orphans: 0,
+            next_index: Ino::FIRST_FREE.index(),
+            epoch: Epoch::new(0),
+            dirty: false,
+            at_cut: None,
+            adopted: Vec::new(),
+        };
+        let Some(item) = item else {
+            return Ok(group);
+        };
+        group.rmap = Root {
+            block: Block::new(item.rmap_root.get()),
+            level: item.rmap_level,
+        };
+        group.inodes = Root {
+            block: Block::new(item.inode_root.get()),
+            level: item.inode_level,
+        };
+        group.free = u64::from(item.free.get());
+        group.largest = u64::from(item.largest.get());
+        group.inode_count = item.inodes.get();
+        group.orphans = item.orphans.get();
+        group.next_index = u64::from(item.next_index.get());
+        if group.free > len {
+            return Err(Check::GroupItem.group(number));
+        }
+        group.load_chunks(env)?;
+        Ok(group)
+    }
+
+    fn load_chunks(&mut self, env: &dyn Env) -> Result {
+        let first = env
+            .volume()
+            .group_start(self.number)
+            .ok_or(Check::GroupItem.group(self.number))?;
+        let len = env.volume().group_len(self.number).raw();
+        let mut at = CHUNK;
+        loop {
+            let found = TreeMut::new(
+                Kind::Inodes,
+                self.owner(),
+                &mut self.inodes,
+                &mut self.frames,
+            )
+            .loading(env, |tree| {
+                Ok(match tree.at_or_after([at, 0, 0])? {
+                    Some(([key, _, _], value)) if key < ORPHAN => {
+                        Some((key, ChunkItem::read_from_bytes(value).ok()))
+                    }
+                    _ => None,
+                })
+            })?;
+            let Some((key, item)) = found else {
+                return Ok(());
+            };
+            let item = item.ok_or(Check::ChunkBitmap.group(self.number))?;
+            let at_block = key ^ CHUNK;
+            let blocks = u64::from(item.len.get());
+            let fits = at_block.checked_add(blocks).is_some_and(|end| end <= len);
+            if blocks == 0 || blocks > CHUNK_MAX || !fits {
+                return Err(Check::ChunkBitmap.group(self.number));
+            }
+            let start = first
+                .checked_add(Blocks::new(at_block))
+                .ok_or(Check::ChunkBitmap.group(self.number))?;
+            self.chunks
+                .add(start, blocks, item.used.map(|w| w.get()), false)?;
+            at = key.saturating_add(1);
+        }
+    }
+
+    /// Which group this is.
+    pub fn number(&self) -> Group {
+        self.number
+    }
+
+    fn owner(&self) -> u64 {
+        u64::from(self.number.raw())
+    }
+
+    /// Blocks without an owner.
+    pub fn free(&self) -> Blocks {
+        Blocks::new(self.free)
+    }
+
+    /// Inodes, orphans included.
+    pub fn inodes(&self) -> u32 {
+        self.inode_count
+    }
+
+    /// Inodes without a name.
+    pub fn orphans(&self) -> u32 {
+        self.orphans
+    }
+
+    /// The node chunks.
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// The chunks as places, for a tree of an inode of this group.
+    pub fn places(&mut self) -> &mut Chunks {
+        &mut self.chunks
+    }
+
+    /// Whether something changed since the last checkpoint took this group.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// What the group tree should say of this group now.
+    pub fn item(&self) -> format::group::Item {
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        format::group::Item {
+            rmap_root: self.rmap.block.raw().into(),
+            inode_root: self.inodes.block.raw().into(),
+            rmap_level: self.rmap.level,
+            inode_level: self.inodes.level,
+            reserved: [0; 2],
+            free: small(self.free).into(),
+            largest: small(self.largest.min(self.free)).into(),
+            inodes: self.inode_count.into(),
+            orphans: self.orphans.into(),
+            next_index: small(self.next_index).into(),
+            chunk_blocks: small(self.chunks.blocks).into(),
+            nodes: small(self.chunks.blocks.saturating_sub(self.chunks.free)).into(),
+            reserved2: [0; 16],
+        }
+    }
+
+    /// Has to come before the first change of an operation: keeps the item of a cut that the
+    /// checkpoint has not collected yet.
+    pub fn touch(&mut self, env: &dyn Env) {
+        let now = env.epoch();
+        if self.dirty && self.epoch < now && self.at_cut.is_none() {
+            self.at_cut = Some(self.item());
+        }
+        self.epoch = now;
+        self.dirty = true;
+    }
+
+    /// The checkpoint collects: puts what belongs to epochs before `before` into the area and
+    /// returns the item of the cut, or `None` if nothing of this group belongs to it.
+    pub fn collect(
+        &mut self,
+        env: &dyn Env,
+        before: Epoch,
+    ) -> Result<Option<format::group::Item>> {
+        self.frames.flush(env, before)?;
+        for adopted in self.adopted.iter_mut() {
+            adopted.frames.flush(env, before)?;
+        }
+        if let Some(item) = self.at_cut.take() {
+            return Ok(Some(item));
+        }
+        if self.dirty && self.epoch < before {
+            self.dirty = false;
+            return Ok(Some(self.item()));
+        }
+        Ok(None)
+    }
+
+    /// Forgets frames of inodes that are home since checkpoint `done`.
+    pub fn settle(&mut self, done: Epoch) {
+        let mut at = 0;
+        while let Some(adopted) = self.adopted.get(at) {
+            if adopted.frames.is_settled(done) {
+                drop(self.adopted.swap_remove(at));
+            } else {
+                at = at.saturating_add(1);
+            }
+        }
+    }
+
+    /// Drops clean nodes, for a kernel that is short of memory.
+    pub fn shrink(&mut self, done: Epoch) {
+        self.frames.evict_clean(done);
+    }
+
+    /// Bytes of checkpoint area that changes since the last call will need.
+    pub fn take_charge(&mut self) -> u64 {
+        self.frames.take_charge()
+    }
+
+    /// Keeps the frames of an inode that leaves core before they are home.
+    pub fn adopt(&mut self, ino: Ino, frames: Frames) -> Result<(), Frames> {
+        if self.adopted.reserve(1).is_err() {
+            return Err(frames);
+        }
+        // Room was made above.
+        let _ = self.adopted.push(Adopted { ino, frames });
+        Ok(())
+    }
+
+    /// Gives the frames of an inode back that comes into core again.
+    pub fn reclaim(&mut self, ino: Ino) -> Option<Frames> {
+        let at = self.adopted.iter().position(|a| a.ino == ino)?;
+        self.adopted.swap_remove(at).map(|a| a.frames)
+    }
+
+    /// The reverse map, for reading.
+    pub fn rmap(&self) -> Tree<'_> {
+        Tree::new(Kind::Rmap, self.owner(), self.rmap, &self.frames)
+    }
+
+    /// The inode tree, for reading.
+    pub fn inode_tree(&self) -> Tree<'_> {
+        Tree::new(Kind::Inodes, self.owner(), self.inodes, &self.frames)
+    }
+
+    /// The reverse map with the means to load its nodes.
+    pub fn rmap_mut(&mut self) -> TreeMut<'_> {
+        let owner = self.owner();
+        TreeMut::new(Kind::Rmap, owner, &mut self.rmap, &mut self.frames)
+    }
+
+    /// The inode tree with the means to load its nodes.
+    pub fn inode_tree_mut(&mut self) -> TreeMut<'_> {
+        let owner = self.owner();
+        TreeMut::new(Kind::Inodes, owner, &mut self.inodes, &mut self.frames)
+    }
+
+    /// Worst case of places (and pages) that `rmap` changes of the reverse map and `inodes` of the
+    /// inode tree need.
+    pub fn need(&self, rmap: u64, inodes: u64) -> u64 {
+        let a = rmap.saturating_mul(count(self.rmap.need()));
+        let b = inodes.saturating_mul(count(self.inodes.need()));
+        a.saturating_add(b)
+    }
+
+    /// Makes room in the frame table, so that `n` new nodes need no memory but their pages.
+    pub fn reserve_frames(&mut self, n: u64) -> Result {
+        Ok(self.frames.reserve(index(n))?)
+    }
+
+    /// Says that `owner` holds `len` blocks from `start`: a new record, or a longer or shorter one
+    /// with the same start.
+    pub fn rmap_set(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        start: Block,
+        len: Blocks,
+        owner: Owner,
+        flags: u32,
+    ) -> Result {
+        let key = rmap_key(start, owner);
+        let len = u32::try_from(len.raw()).map_err(|_| Check::RmapRecord.block(start))?;
+        let value = RmapValue {
+            len: len.into(),
+            flags: flags.into(),
+        };
+        let number = self.owner();
+        let mut res = Resources {
+            places: &mut self.chunks,
+            arena,
+        };
+        TreeMut::new(Kind::Rmap, number, &mut self.rmap, &mut self.frames).upsert(
+            env,
+            &mut res,
+            key,
+            value.as_bytes(),
+        )
+    }
+
+    /// Removes the record of `owner` that begins at `start`.
+    pub fn rmap_del(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        start: Block,
+        owner: Owner,
+    ) -> Result {
+        let number = self.owner();
+        let mut res = Resources {
+            places: &mut self.chunks,
+            arena,
+        };
+        TreeMut::new(Kind::Rmap, number, &mut self.rmap, &mut self.frames)
+            .remove(env, &mut res, rmap_key(start, owner))
+            .map_err(|error| match error {
+                Error::NotFound => Check::RmapMissing.block(start),
+                other => other,
+            })
+    }
+
+    /// The number of blocks without an owner went up or down.
+    pub fn count_free(&mut self, gained: u64, lost: u64) {
+        self.free = self.free.saturating_add(gained).saturating_sub(lost);
+    }
+
+    /// What the allocator knows of the longest free run: kept in the group item as a hint.
+    pub fn hint_largest(&mut self, largest: Blocks) {
+        self.largest = largest.raw();
+    }
+
+    /// Writes an inode item, new or changed.
+    pub fn inode_put(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        ino: Ino,
+        bytes: &[u8],
+    ) -> Result {
+        self.put(env, arena, ino.index(), bytes)
+    }
+
+    /// Puts an item of the inode tree: new, or with another value.
+    fn put(&mut self, env: &dyn Env, arena: &mut Arena, key: u64, bytes: &[u8]) -> Result {
+        let number = self.owner();
+        let mut res = Resources {
+            places: &mut self.chunks,
+            arena,
+        };
+        TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames).upsert(
+            env,
+            &mut res,
+            [key, 0, 0],
+            bytes,
+        )
+    }
+
+    fn take_out(&mut self, env: &dyn Env, arena: &mut Arena, key: u64) -> Result {
+        let number = self.owner();
+        let mut res = Resources {
+            places: &mut self.chunks,
+            arena,
+        };
+        TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames).remove(
+            env,
+            &mut res,
+            [key, 0, 0],
+        )
+    }
+
+    /// Whether there is an item of that inode.
+    pub fn has_inode(&mut self, env: &dyn Env, ino: Ino) -> Result<bool> {
+        self.inode_tree_mut()
+            .loading(env, |tree| Ok(tree.get([ino.index(), 0, 0])?.is_some()))
+    }
+
+    /// Counts a new inode whose item was put.
+    pub fn inode_born(&mut self, ino: Ino) {
+        self.inode_count = self.inode_count.saturating_add(1);
+        self.next_index = ino.index().saturating_add(1);
+    }
+
+    /// Removes the item of an orphan and its orphan item.
+    pub fn inode_free(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
+        self.orphan_del(env, arena, ino)?;
+        self.take_out(env, arena, ino.index())?;
+        self.inode_count = self.inode_count.saturating_sub(1);
+        self.next_index = self.next_index.min(ino.index());
+        Ok(())
+    }
+
+    /// Notes that an inode has no name any more.
+    pub fn orphan_add(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
+        self.put(env, arena, ORPHAN | ino.index(), &[])?;
+        self.orphans = self.orphans.saturating_add(1);
+        Ok(())
+    }
+
+    /// Notes that an inode without names has one again, or is about to end.
+    pub fn orphan_del(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
+        self.take_out(env, arena, ORPHAN | ino.index())?;
+        self.orphans = self.orphans.saturating_sub(1);
+        Ok(())
+    }
+
+    /// The first orphan at or behind `from`.
+    pub fn next_orphan(&mut self, env: &dyn Env, from: u64) -> Result<Option<Ino>> {
+        let number = self.number;
+        let found = self.inode_tree_mut().loading(env, |tree| {
+            Ok(tree
+                .at_or_after([ORPHAN | from, 0, 0])?
+                .map(|([key, _, _], _)| key))
+        })?;
+        Ok(found.and_then(|key| Ino::compose(number, key ^ ORPHAN)))
+    }
+
+    /// The first inode at or behind index `from`, orphans included.
+    pub fn next_inode(&mut self, env: &dyn Env, from: u64) -> Result<Option<Ino>> {
+        let number = self.number;
+        let found = self.inode_tree_mut().loading(env, |tree| {
+            Ok(tree
+                .at_or_after([from, 0, 0])?
+                .map(|([key, _, _], _)| key)
+                .filter(|key| *key <= Ino::INDEX_MAX))
+        })?;
+        Ok(found.and_then(|key| Ino::compose(number, key)))
+    }
+
+    /// A free inode number, the first behind the last one that was given; loads what it needs.
+    /// [`Error::NoSpace`] if the group has no free index.
+    pub fn free_ino(&mut self, env: &dyn Env) -> Result<Ino> {
+        let first = Ino::FIRST_FREE.index();
+        let begin = self.next_index.clamp(first, Ino::INDEX_MAX);
+        let found = match self.gap(env, begin, Ino::INDEX_MAX)? {
+            Some(found) => Some(found),
+            None => self.gap(env, first, begin)?,
+        };
+        found
+            .and_then(|at| Ino::compose(self.number, at))
+            .ok_or(Error::NoSpace)
+    }
+
+    /// The first index from `from` to `to` without an item.
+    fn gap(&mut self, env: &dyn Env, from: u64, to: u64) -> Result<Option<u64>> {
+        let mut at = from;
+        while at <= to {
+            let next = self.inode_tree_mut().loading(env, |tree| {
+                Ok(tree.at_or_after([at, 0, 0])?.map(|([key, _, _], _)| key))
+            })?;
+            if next != Some(at) {
+                return Ok(Some(at));
+            }
+            at = at.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// Takes a chunk of nodes: its places can be used from now on.
+    pub fn chunk_take(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        start: Block,
+        len: Blocks,
+    ) -> Result {
+        // The new places come first: in a group that nobody has touched the record below needs
+        // the first of them.
+        self.chunks.add(start, len.raw(), [0; 8], true)?;
+        self.rmap_set(env, arena, start, len, Owner::Nodes, 0)?;
+        self.count_free(0, len.raw());
+        let first = env
+            .volume()
+            .group_start(self.number)
+            .and_then(|first| start.checked_since(first))
+            .ok_or(Check::GroupItem.group(self.number))?;
+        let item = ChunkItem {
+            len: u32::try_from(len.raw()).unwrap_or(0).into(),
+            reserved: 0.into(),
+            used: [0.into(); 8],
+        };
+        self.put(env, arena, CHUNK | first.raw(), item.as_bytes())?;
+        self.finish(env, arena)
+    }
+
+    /// Has to come after the last change of an operation: writes the bitmaps of chunks whose
+    /// places were taken or given back. The items keep their length, so this needs no place.
+    pub fn finish(&mut self, env: &dyn Env, arena: &mut Arena) -> Result {
+        if !self.chunks.dirty {
+            return Ok(());
+        }
+        self.chunks.dirty = false;
+        let first = env
+            .volume()
+            .group_start(self.number)
+            .ok_or(Check::GroupItem.group(self.number))?;
+        for at in 0..self.chunks.list.len() {
+            let Some(chunk) = self.chunks.list.get_mut(at) else {
+                break;
+            };
+            if !chunk.dirty {
+                continue;
+            }
+            chunk.dirty = false;
+            let item = ChunkItem {
+                len: u32::try_from(chunk.len).unwrap_or(0).into(),
+                reserved: 0.into(),
+                used: chunk.used.map(Into::into),
+            };
+            let relative = chunk
+                .start
+                .checked_since(first)
+                .ok_or(Check::ChunkBitmap.group(self.number))?;
+            self.put(env, arena, CHUNK | relative.raw(), item.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the free map from the reverse map: everything without an owner is free.
+    pub fn free_map(&mut self, env: &dyn Env) -> Result<FreeMap> {
+        let start = env
+            .volume()
+            .group_start(self.number)
+            .ok_or(Check::GroupItem.group(self.number))?;
+        let mut map = FreeMap::new(start, env.volume().group_len(self.number))?;
+        let mut bad = None;
+        let mut resume: Key = [0; 3];
+        self.rmap_mut().loading(env, |tree| {
+            // After a node had to be loaded this goes on with the last record it saw; to mark a
+            // record twice is harmless.
+            let begin = resume;
+            tree.scan(begin, &mut |key: Key, value: &[u8]| {
+                resume = key;
+                let [start, ..] = key;
+                match RmapValue::read_from_bytes(value) {
+                    Ok(value) => {
+                        map.occupy(Block::new(start), Blocks::new(value.len.get().into()));
+                        ControlFlow::Continue(())
+                    }
+                    Err(_) => {
+                        bad = Some(start);
+                        ControlFlow::Break(())
+                    }
+                }
+            })
+        })?;
+        if let Some(bad) = bad {
+            return Err(Check::RmapRecord.block(Block::new(bad)));
+        }
+        Ok(map)
+    }
+}
+
+/// The key of an owner's record.
+pub fn rmap_key(start: Block, owner: Owner) -> Key {
+    let (who, offset) = owner.raw();
+    [start.raw(), who, offset]
+}

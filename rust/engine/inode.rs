@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An inode: the other kind of owner object.
+//!
+//! # What it is
+//!
+//! The decoded core of an inode item, what stands inline behind it, and the nodes of its tree, if
+//! it has one: extents of a file, entries of a directory, pieces of a long symbolic link.
+//!
+//! The core here is a *copy*: an operation that changes it writes the item in its group's tree
+//! through ([`InodeObject::store`]), under that group's lock, within the same record. Only times
+//! may be newer here than in the item ([`InodeObject::lazy`]).
+//!
+//! # Locking
+//!
+//! The caller holds the inode's map lock; and, to change the fork or the core, its group's too.
+
+use crate::env::Env;
+use crate::error::{Check, Error, Result};
+use crate::frames::Frames;
+use crate::group::GroupObject;
+use crate::tree::{Arena, Root, Tree, TreeMut};
+use format::inode::{Core, Fork, FLAGS_KNOWN, INLINE_MAX};
+use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
+use format::log::{self, SetAttr};
+use format::node::Kind;
+use format::{Block, FileSize, Ino};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Bytes of the longest inode item.
+pub const ITEM_MAX: usize = core::mem::size_of::<Core>() + INLINE_MAX;
+
+/// What stands behind the core in the item.
+#[derive(Clone, Debug)]
+pub struct Inline {
+    len: usize,
+    bytes: [u8; INLINE_MAX],
+}
+
+impl Inline {
+    /// Nothing.
+    pub const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; INLINE_MAX],
+    };
+
+    /// The bytes.
+    pub fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Puts other bytes there; `None`, and no change, when they are too many.
+    pub fn set(&mut self, bytes: &[u8]) -> Option<()> {
+        put(&mut self.bytes, 0, bytes)?;
+        self.len = bytes.len();
+        Some(())
+    }
+
+    /// Replaces `remove` bytes at `at` by `insert`; `None`, and no change, when they do not fit.
+    pub fn splice(&mut self, at: usize, remove: usize, insert: &[u8]) -> Option<()> {
+        let tail = at.checked_add(remove)?;
+        let rest = self.len.checked_sub(tail)?;
+        let to = at.checked_add(insert.len())?;
+        let len = to.checked_add(rest)?;
+        if len > INLINE_MAX || tail > INLINE_MAX {
+            return None;
+        }
+        self.bytes.copy_within(tail..self.len.min(INLINE_MAX), to);
+        put(&mut self.bytes, at, insert)?;
+        self.len = len;
+        Some(())
+    }
+}
+
+/// Copies `from` to `to[at..]`; `None`, and no change, where it does not fit.
+pub(crate) fn put(to: &mut [u8], at: usize, from: &[u8]) -> Option<()> {
+    let end = at.checked_add(from.len())?;
+    let to = to.get_mut(at..end)?;
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+    Some(())
+}
+
+/// An inode as readers see it: they may come back for want of a node, and begin again.
+pub(crate) struct Reader<'t, 'a> {
+    pub(crate) ino: Ino,
+    core: &'a Core,
+    inline: &'a [u8],
+    pub(crate) tree: &'t Tree<'a>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    /// Where the data fork is.
+    pub(crate) fn fork(&self) -> Fork {
+        Fork::from_raw(self.core.fork).unwrap_or(Fork::Empty)
+    }
+
+    /// The bytes behind the core.
+    pub(crate) fn inline(&self) -> &'a [u8] {
+        self.inline
+    }
+}
+
+/// One inode in core.
+pub struct InodeObject {
+    ino: Ino,
+    /// The decoded item. Changed only by `apply` and by lazy times.
+    pub core: Core,
+    pub(crate) inline: Inline,
+    pub(crate) frames: Frames,
+    /// Times in `core` that are newer than in the item: `SET_*` bits.
+    pub lazy: u32,
+}
+
+impl InodeObject {
+    /// An inode that begins to exist.
+    pub fn new(ino: Ino, core: Core) -> Self {
+        Self {
+            ino,
+            core,
+            inline: Inline::EMPTY,
+            frames: Frames::new(),
+            lazy: 0,
+        }
+    }
+
+    /// Decodes and checks an item.
+    pub fn decode(ino: Ino, item: &[u8]) -> Result<Self> {
+        let bad = Check::InodeItem.inode(ino);
+        let (core, rest) = Core::read_from_prefix(item).map_err(|_| bad)?;
+        let mut inode = Self::new(ino, core);
+        inode.inline.set(rest).ok_or(bad)?;
+        inode.check()?;
+        Ok(inode)
+    }
+
+    /// Loads an inode from its group; [`Error::NotFound`] if there is none of that number.
+    pub fn load(env: &dyn Env, group: &mut GroupObject, ino: Ino) -> Result<Self> {
+        let mut inode = group.inode_tree_mut().loading(env, |tree| {
+            let item = tree.get([ino.index(), 0, 0])?.ok_or(Error::NotFound)?;
+            Self::decode(ino, item)
+        })?;
+        if let Some(frames) = group.reclaim(ino) {
+            inode.frames = frames;
+        }
+        Ok(inode)
+    }
+
+    /// Everything that can be said of an item without looking elsewhere.
+    fn check(&self) -> Result {
+        let mode = Check::InodeMode.inode(self.ino);
+        let item = Check::InodeItem.inode(self.ino);
+        let fork = Fork::from_raw(self.core.fork).ok_or(mode)?;
+        let inline = self.inline.get().len();
+        let fits = match (self.kind(), fork) {
+            (S_IFREG, Fork::InlineExtents) => inline > 0 && inline % 24 == 0,
+            (S_IFREG | S_IFDIR | S_IFLNK, Fork::Tree) => inline == 0,
+            (S_IFDIR, Fork::InlineEntries) | (S_IFLNK, Fork::InlineTarget) => inline > 0,
+            (S_IFREG | S_IFDIR | S_IFCHR | S_IFBLK | S_IFIFO | S_IFSOCK, Fork::Empty) => {
+                inline == 0
+            }
+            _ => return Err(mode),
+        };
+        let known = self.core.flags.get() & !FLAGS_KNOWN == 0;
+        let size = self.core.size.get() <= FileSize::MAX.raw();
+        let root = (fork == Fork::Tree) == (self.core.root.get() != 0);
+        let level = self.core.level <= format::node::MAX_LEVEL;
+        if fits && known && size && root && level {
+            Ok(())
+        } else {
+            Err(item)
+        }
+    }
+
+    /// Its number.
+    pub fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    /// Its type: `S_IF*`.
+    pub fn kind(&self) -> u16 {
+        self.core.mode.get() & S_IFMT
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind() == S_IFDIR
+    }
+
+    /// Where its data fork is.
+    pub fn fork(&self) -> Fork {
+        // Checked when decoded, and only set from a `Fork` after.
+        Fork::from_raw(self.core.fork).unwrap_or(Fork::Empty)
+    }
+
+    /// Its size.
+    pub fn size(&self) -> FileSize {
+        FileSize::new(self.core.size.get())
+    }
+
+    /// The bytes behind the core.
+    pub fn inline(&self) -> &[u8] {
+        self.inline.get()
+    }
+
+    fn tree_kind(&self) -> Kind {
+        match self.kind() {
+            S_IFDIR => Kind::Entries,
+            S_IFLNK => Kind::Symlink,
+            _ => Kind::Extents,
+        }
+    }
+
+    pub(crate) fn root(&self) -> Root {
+        Root {
+            block: Block::new(self.core.root.get()),
+            level: self.core.level,
+        }
+    }
+
+    /// The fork's tree, for reading; empty if it has none.
+    pub fn tree(&self) -> Tree<'_> {
+        Tree::new(self.tree_kind(), self.ino.raw(), self.root(), &self.frames)
+    }
+
+    /// Runs `f` on the fork's tree with its root taken out of the core and put back.
+    pub(crate) fn with_tree<R>(
+        &mut self,
+        f: &mut dyn FnMut(&mut TreeMut<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let mut root = self.root();
+        let kind = self.tree_kind();
+        let result = f(&mut TreeMut::new(
+            kind,
+            self.ino.raw(),
+            &mut root,
+            &mut self.frames,
+        ));
+        self.core.root.set(root.block.raw());
+        self.core.level = root.level;
+        if root.block.raw() == 0 && self.fork() == Fork::Tree {
+            self.core.fork = Fork::Empty.raw();
+        }
+        result
+    }
+
+    /// Everything a reader looks at.
+    pub(crate) fn reader<'t, 'a>(&'a self, tree: &'t Tree<'a>) -> Reader<'t, 'a> {
+        Reader {
+            ino: self.ino,
+            core: &self.core,
+            inline: self.inline.get(),
+            tree,
+        }
+    }
+
+    /// Runs a reader from the beginning until every node that it needs is loaded.
+    pub(crate) fn retry<R>(
+        &mut self,
+        env: &dyn Env,
+        f: &mut dyn FnMut(&Reader<'_, '_>) -> Result<R>,
+    ) -> Result<R> {
+        let (ino, kind, mut root) = (self.ino, self.tree_kind(), self.root());
+        let (core, inline) = (&self.core, self.inline.get());
+        TreeMut::new(kind, ino.raw(), &mut root, &mut self.frames).loading(env, |tree| {
+            f(&Reader {
+                ino,
+                core,
+                inline,
+                tree,
+            })
+        })
+    }
+
+    /// A look at the fork's tree that loads the nodes it needs.
+    pub(crate) fn loading<R>(
+        &mut self,
+        env: &dyn Env,
+        f: &mut dyn FnMut(&Tree<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.with_tree(&mut |tree| tree.loading(env, &mut *f))
+    }
+
+    /// Loads the nodes on the way to a key of the fork's tree, and those next to it.
+    pub(crate) fn load_path(&mut self, env: &dyn Env, key: u64) -> Result {
+        self.with_tree(&mut |tree| tree.load_path(env, [key, 0, 0]))
+    }
+
+    /// Sets the attributes that `attr` names; the fork is not touched.
+    pub fn set_attr(&mut self, attr: &SetAttr) -> Result {
+        let mask = attr.mask.get();
+        let core = &mut self.core;
+        if mask & log::SET_MODE != 0 {
+            if (core.mode.get() ^ attr.mode.get()) & S_IFMT != 0 {
+                return Err(Check::RecordState.inode(self.ino));
+            }
+            core.mode = attr.mode;
+        }
+        if mask & log::SET_UID != 0 {
+            core.uid = attr.uid;
+        }
+        if mask & log::SET_GID != 0 {
+            core.gid = attr.gid;
+        }
+        if mask & log::SET_SIZE != 0 {
+            if attr.size.get() > FileSize::MAX.raw() {
+                return Err(Check::RecordState.inode(self.ino));
+            }
+            core.size = attr.size;
+        }
+        if mask & log::SET_ATIME != 0 {
+            core.atime = attr.atime;
+        }
+        if mask & log::SET_MTIME != 0 {
+            core.mtime = attr.mtime;
+        }
+        if mask & log::SET_CTIME != 0 {
+            core.ctime = attr.ctime;
+        }
+        if mask & log::SET_FLAGS != 0 {
+            core.flags = attr.flags;
+        }
+        if mask & log::SET_PROJECT != 0 {
+            core.project = attr.project;
+        }
+        if mask & log::SET_VERSION != 0 {
+            core.version = attr.version;
+        }
+        if mask & log::SET_GENERATION != 0 {
+            core.generation = attr.generation;
+        }
+        self.lazy = 0;
+        Ok(())
+    }
+
+    /// Writes the item through, new or changed. Takes lazy times along.
+    pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
+        let mut item = [0u8; ITEM_MAX];
+        let bad = Check::InodeItem.inode(self.ino);
+        let core = self.core.as_bytes();
+        put(&mut item, 0, core).ok_or(bad)?;
+        put(&mut item, core.len(), self.inline.get()).ok_or(bad)?;
+        let len = core.len().saturating_add(self.inline.get().len());
+        let item = item.get(..len).ok_or(bad)?;
+        group.inode_put(env, arena, self.ino, item)?;
+        self.lazy = 0;
+        Ok(())
+    }
+
+    /// Gives the frames away, when the inode leaves core.
+    pub fn into_frames(self) -> Frames {
+        self.frames
+    }
+
+    /// Whether anything of the fork is not home yet.
+    pub fn is_settled(&self, done: format::Epoch) -> bool {
+        self.frames.is_settled(done)
+    }
+
+    /// The checkpoint collects the fork's nodes of epochs before `before`.
+    pub fn collect(&mut self, env: &dyn Env, before: format::Epoch) -> Result {
+        self.frames.flush(env, before)
+    }
+
+    /// Drops clean nodes.
+    pub fn shrink(&mut self, done: format::Epoch) {
+        self.frames.evict_clean(done);
+    }
+
+    /// Bytes of checkpoint area that changes since the last call will need.
+    pub fn take_charge(&mut self) -> u64 {
+        self.frames.take_charge()
+    }
+}

@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Plans: what an operation will do, decided and made possible, with nothing changed yet.
+//!
+//! Each `plan_*` function is called with the owners of its operation locked. It checks what POSIX
+//! wants checked, decides (inode number, cookie, extents), writes the record into
+//! [`Work::record`], and ends with [`prepare`]: every node that [`crate::apply`] will touch is
+//! loaded, pages and table room are reserved, and the groups have enough free node places. After
+//! that the record may be appended, and applying it cannot fail.
+//!
+//! # When something is wanting
+//!
+//! * [`Error::NoPlaces`]: the group named needs another chunk of nodes. The caller lets its locks
+//!   go, takes one ([`plan_chunk`], an operation of its own) and comes again.
+//! * [`Error::Invalid`] from [`Locked`]: a group was not locked; see [`crate::apply::owners`].
+//! * [`Error::NoMemory`], [`Error::NoSpace`]: nothing happened.
+//!
+//! Operations that free something may use the places that groups keep in hand
+//! ([`PLACES_IN_HAND`]), so that a full device can always be emptied.
+
+use crate::apply::{dirent_kind, STEP_PAGES};
+use crate::dir;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::extents::{self, Piece};
+use crate::group::{rmap_key, PLACES_IN_HAND};
+use crate::locked::{Locked, Work};
+use crate::record::{Buffer, Record};
+use crate::tree::Root;
+use format::inode::{LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX};
+use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
+use format::rmap::Owner;
+use format::units::{count, index};
+use format::{Block, Blocks, FileBlock, Group, Ino};
+use zerocopy::IntoBytes;
+
+/// What a new inode begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewInode {
+    /// Type and permissions.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Project.
+    pub project: u32,
+    /// Device number.
+    pub rdev: u32,
+    /// Flags.
+    pub flags: u32,
+    /// Tells the users of the number apart.
+    pub generation: u32,
+    /// Now.
+    pub time: u64,
+}
+
+/// Plans a new inode in `group`, named `name` in `dir` (or nowhere: then it is an orphan until
+/// it is linked). Needs the directory, its group and `group`. The caller puts a vacant object of
+/// the returned number into the set before it applies.
+pub fn plan_create(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    dir: Option<(Ino, &[u8])>,
+    group: Group,
+    new: &NewInode,
+    target: &[u8],
+) -> Result<Ino> {
+    let is_dir = new.mode & S_IFMT == S_IFDIR;
+    if target.len() > TARGET_MAX {
+        return Err(Error::NameTooLong);
+    }
+    if (new.mode & S_IFMT == S_IFLNK) == target.is_empty() {
+        return Err(Error::Invalid);
+    }
+    let mut record = log::Create::default();
+    let mut name: &[u8] = &[];
+    if let Some((dir_ino, wanted)) = dir {
+        name = wanted;
+        record.cookie.set(free_cookie(env, locked, dir_ino, name)?);
+        record.dir.set(dir_ino.raw());
+        if is_dir && locked.inode(dir_ino)?.core.nlink.get() == LINK_MAX {
+            return Err(Error::TooManyLinks);
+        }
+    }
+    let ino = locked.group(group)?.free_ino(env)?;
+    record.ino.set(ino.raw());
+    record.time.set(new.time);
+    record.generation.set(new.generation);
+    record.uid.set(new.uid);
+    record.gid.set(new.gid);
+    record.project.set(new.project);
+    record.rdev.set(new.rdev);
+    record.flags.set(new.flags);
+    record.mode.set(new.mode);
+    record
+        .target_len
+        .set(u16::try_from(target.len()).map_err(|_| Error::NameTooLong)?);
+    record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
+    work.record.begin(Kind::Create, &record)?;
+    work.record.append(name)?;
+    work.record.append(target)?;
+    prepare(env, locked, work, false)?;
+    Ok(ino)
+}
+
+/// A cookie for a new entry: the directory must live and not have the name.
+fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<u64> {
+    dir::check_name(name)?;
+    let dir = locked.inode(dir)?;
+    if !dir.is_dir() {
+        return Err(Error::NotDirectory);
+    }
+    if dir.core.nlink.get() == 0 {
+        return Err(Error::NotFound);
+    }
+    let slot = dir::slot_loading(env, dir, name)?;
+    if slot.found.is_some() {
+        return Err(Error::Exists);
+    }
+    Ok(slot.free)
+}
+
+/// The entry of a name that must be there.
+fn entry(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    dir: Ino,
+    name: &[u8],
+) -> Result<(u64, Ino, u8)> {
+    dir::check_name(name)?;
+    let dir = locked.inode(dir)?;
+    if !dir.is_dir() {
+        return Err(Error::NotDirectory);
+    }
+    dir::slot_loading(env, dir, name)?
+        .found
+        .ok_or(Error::NotFound)
+}
+
+/// Plans one more name for an inode. Needs the directory, the inode and their groups.
+pub fn plan_link(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    dir: Ino,
+    name: &[u8],
+    ino: Ino,
+    time: u64,
+) -> Result {
+    let inode = locked.inode(ino)?;
+    if inode.is_dir() {
+        return Err(Error::IsDirectory);
+    }
+    if inode.core.nlink.get() == LINK_MAX {
+        return Err(Error::TooManyLinks);
+    }
+    let mut record = log::Link::default();
+    record.cookie.set(free_cookie(env, locked, dir, name)?);
+    record.dir.set(dir.raw());
+    record.ino.set(ino.raw());
+    record.time.set(time);
+    record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
+    work.record.begin(Kind::Link, &record)?;
+    work.record.append(name)?;
+    prepare(env, locked, work, false)
+}
+
+/// Plans one name less; `rmdir`: it must be an empty directory, else it must be none. Needs the
+/// directory, the inode that has the name, and their groups.
+pub fn plan_unlink(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    dir: Ino,
+    name: &[u8],
+    rmdir: bool,
+    time: u64,
+) -> Result<Ino> {
+    let (cookie, ino, _) = entry(env, locked, dir, name)?;
+    removable(locked, ino, rmdir)?;
+    let mut record = log::Unlink::default();
+    record.dir.set(dir.raw());
+    record.cookie.set(cookie);
+    record.ino.set(ino.raw());
+    record.time.set(time);
+    work.record.begin(Kind::Unlink, &record)?;
+    prepare(env, locked, work, true)?;
+    Ok(ino)
+}
+
+fn removable(locked: &mut Locked<'_>, ino: Ino, want_dir: bool) -> Result {
+    let inode = locked.inode(ino)?;
+    match (inode.is_dir(), want_dir) {
+        (true, false) => Err(Error::IsDirectory),
+        (false, true) => Err(Error::NotDirectory),
+        (true, true) if inode.core.items.get() != 0 => Err(Error::NotEmpty),
+        _ => Ok(()),
+    }
+}
+
+/// How a rename treats a name that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It is an error ([`Error::Exists`]).
+    Refuse,
+    /// It must exist, and the two change places.
+    Exchange,
+}
+
+/// Plans a rename. Needs both directories, the inode that moves, the inode that has the new name,
+/// and their groups. That a directory does not move beneath itself is for the caller to see (the
+/// VFS holds the lock that makes the question meaningful).
+pub fn plan_rename(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    from: (Ino, &[u8]),
+    to: (Ino, &[u8]),
+    existing: Existing,
+    time: u64,
+) -> Result {
+    let (old_cookie, ino, kind) = entry(env, locked, from.0, from.1)?;
+    let is_dir = kind == dirent_kind(S_IFDIR);
+    let found = match entry(env, locked, to.0, to.1) {
+        Ok(found) => Some(found),
+        Err(Error::NotFound) => None,
+        Err(error) => return Err(error),
+    };
+    let mut record = log::Rename::default();
+    let mut name = to.1;
+    match (found, existing) {
+        (Some(_), Existing::Refuse) => return Err(Error::Exists),
+        (None, Existing::Exchange) => return Err(Error::NotFound),
+        (Some((cookie, other, _)), Existing::Exchange) => {
+            record.flags.set(RENAME_EXCHANGE);
+            record.new_cookie.set(cookie);
+            record.victim.set(other.raw());
+            name = &[];
+        }
+        (Some((cookie, victim, _)), Existing::Replace) => {
+            if victim == ino {
+                return Err(Error::Invalid);
+            }
+            removable(locked, victim, is_dir)?;
+            record.new_cookie.set(cookie);
+            record.victim.set(victim.raw());
+            name = &[];
+        }
+        (None, _) => {
+            record.new_cookie.set(free_cookie(env, locked, to.0, to.1)?);
+            let links = locked.inode(to.0)?.core.nlink.get();
+            if is_dir && from.0 != to.0 && links == LINK_MAX {
+                return Err(Error::TooManyLinks);
+            }
+        }
+    }
+    record.old_dir.set(from.0.raw());
+    record.old_cookie.set(old_cookie);
+    record.new_dir.set(to.0.raw());
+    record.ino.set(ino.raw());
+    record.time.set(time);
+    record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
+    work.record.begin(Kind::Rename, &record)?;
+    work.record.append(name)?;
+    prepare(env, locked, work, false)
+}
+
+/// Plans a change of attributes. Needs the inode and its group.
+pub fn plan_set_attr(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    attr: &SetAttr,
+) -> Result {
+    work.record.begin(Kind::SetAttr, attr)?;
+    prepare(env, locked, work, true)
+}
+
+/// Plans that `pieces`, at most [`MAX_EXTENTS`] and in order, become part of a file. Needs the
+/// inode, its group, the groups of the pieces, and of whatever they replace or join.
+pub fn plan_map(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    pieces: &[Piece],
+    attr: &SetAttr,
+) -> Result {
+    if pieces.is_empty() || pieces.len() > MAX_EXTENTS {
+        return Err(Error::TooLong);
+    }
+    let mut record = log::Map {
+        attr: *attr,
+        ..log::Map::default()
+    };
+    record
+        .count
+        .set(u32::try_from(pieces.len()).map_err(|_| Error::TooLong)?);
+    work.record.begin(Kind::Map, &record)?;
+    for piece in pieces {
+        work.record.append(piece.encode().as_bytes())?;
+    }
+    prepare(env, locked, work, false)
+}
+
+/// Plans that `from .. to` leaves a file, or as much of its end as fits in one record: returns
+/// where the part begins, so that `from` means that all of it is planned. Needs the inode, its
+/// group, and the groups of the blocks.
+pub fn plan_unmap(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    from: FileBlock,
+    to: FileBlock,
+    attr: &SetAttr,
+    last_attr: &SetAttr,
+) -> Result<FileBlock> {
+    let ino = Ino::new(attr.ino.get());
+    let begin = unmap_begin(env, locked, ino, from, to)?;
+    let mut record = log::Unmap {
+        attr: if begin == from { *last_attr } else { *attr },
+        ..log::Unmap::default()
+    };
+    record.from.set(begin.raw());
+    record.to.set(to.raw());
+    work.record.begin(Kind::Unmap, &record)?;
+    prepare(env, locked, work, true)?;
+    Ok(begin)
+}
+
+/// How much of the end of `from .. to` one record may take away: at most [`MAX_EXTENTS`] extents,
+/// in at most six groups.
+pub fn unmap_begin(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    from: FileBlock,
+    to: FileBlock,
+) -> Result<FileBlock> {
+    let inode = locked.inode(ino)?;
+    crate::series::tail(env, inode, from, to)
+}
+
+/// Plans the end of an orphan without blocks. Needs the inode and its group.
+pub fn plan_free(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, ino: Ino) -> Result {
+    let mut record = log::Free::default();
+    record.ino.set(ino.raw());
+    work.record.begin(Kind::Free, &record)?;
+    prepare(env, locked, work, true)
+}
+
+/// Plans another chunk of nodes. Needs the group only; its places in hand serve.
+pub fn plan_chunk(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    group: Group,
+    start: Block,
+    len: Blocks,
+) -> Result {
+    let mut record = log::Chunk::default();
+    record.start.set(start.raw());
+    record
+        .len
+        .set(u32::try_from(len.raw()).map_err(|_| Error::Invalid)?);
+    record.group.set(group.raw());
+    work.record.begin(Kind::ChunkTake, &record)?;
+    prepare(env, locked, work, true)
+}
+
+/// Nodes that an operation may need in one group.
+#[derive(Clone, Copy, Default)]
+struct Need {
+    rmap: u64,
+    items: u64,
+    fork: u64,
+}
+
+/// Makes sure that applying the planned record cannot fail; see the module's essay.
+pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing: bool) -> Result {
+    let Work {
+        arena,
+        record,
+        effects,
+    } = work;
+    effects.freed.clear();
+    let decoded = Record::decode(record.kind(), record.payload())?;
+    let mut pages = 0u64;
+    match decoded {
+        Record::Map(r, list) => {
+            let ino = Ino::new(r.attr.ino.get());
+            let mut extents = 0u64;
+            for extent in list {
+                let piece = Piece::decode(env, ino, extent)?;
+                extents = extents.saturating_add(load_maps(
+                    env,
+                    locked,
+                    ino,
+                    piece.file,
+                    piece.end(),
+                    Some(&piece),
+                )?);
+            }
+            effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+            let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
+            let changes = n.saturating_mul(3);
+            pages = need(env, locked, ino, changes, changes, freeing)?;
+        }
+        Record::Unmap(r) => {
+            let ino = Ino::new(r.attr.ino.get());
+            let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
+            let extents = load_maps(env, locked, ino, from, to, None)?;
+            effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+            // Only the two ends can make a node split.
+            pages = need(env, locked, ino, 2, 2, freeing)?;
+        }
+        Record::ChunkTake(r) => {
+            let group = locked.group(Group::new(r.group.get()))?;
+            let start = Block::new(r.start.get());
+            group
+                .rmap_mut()
+                .load_path(env, rmap_key(start, Owner::Nodes))?;
+            // The places of the new chunk itself come first.
+            let want = group.need(1, 2);
+            group.reserve_frames(want)?;
+            arena.reserve(index(want).saturating_add(STEP_PAGES))?;
+            return Ok(());
+        }
+        _ => {
+            let who = crate::apply::owners(env, &decoded)?;
+            let born = crate::apply::newborn(&decoded);
+            for ino in who.inodes() {
+                if Some(ino) == born {
+                    pages = pages.saturating_add(need_born(env, locked, ino, freeing)?);
+                } else {
+                    pages = pages.saturating_add(need(env, locked, ino, 1, 0, freeing)?);
+                }
+            }
+            // Places are a sum over the inodes of one group.
+            for number in who.groups() {
+                let free = locked.group(number)?.chunks().free();
+                let hand = if freeing { 0 } else { PLACES_IN_HAND };
+                if free < pages.saturating_add(hand) {
+                    return Err(Error::NoPlaces(number));
+                }
+            }
+        }
+    }
+    Ok(arena.reserve(index(pages).saturating_add(STEP_PAGES))?)
+}
+
+/// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.
+fn load_maps(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    from: FileBlock,
+    to: FileBlock,
+    new: Option<&Piece>,
+) -> Result<u64> {
+    let mut at = FileBlock::new(from.raw().saturating_sub(1));
+    let mut extents = 1u64;
+    loop {
+        let inode = locked.inode(ino)?;
+        let Some(piece) = extents::next_loading(env, inode, at)? else {
+            break;
+        };
+        if piece.file > to {
+            break;
+        }
+        inode.load_path(env, piece.file.raw())?;
+        extents = extents.saturating_add(1);
+        load_record(env, locked, ino, &piece)?;
+        if let Some(right) = piece.clip(to, FileBlock::END) {
+            load_record(env, locked, ino, &right)?;
+        }
+        at = piece.end();
+    }
+    let inode = locked.inode(ino)?;
+    inode.load_path(env, to.raw())?;
+    if let Some(piece) = new {
+        load_record(env, locked, ino, piece)?;
+    }
+    Ok(extents)
+}
+
+fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result {
+    let group = locked.group_of(env, piece.start)?;
+    let key = rmap_key(piece.start, Owner::File(ino, piece.file));
+    group.rmap_mut().load_path(env, key)
+}
+
+/// What changes of one inode need: `fork` changes of its tree, `rmap` of each group's reverse map,
+/// its item, an orphan item. Loads the paths to the items, reserves room in the frame tables,
+/// checks the places, and returns the pages.
+fn need(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    fork: u64,
+    rmap: u64,
+    freeing: bool,
+) -> Result<u64> {
+    let (inode, group) = locked.inode_and_group(ino)?;
+    let mut items = group.inode_tree_mut();
+    items.load_path(env, [ino.index(), 0, 0])?;
+    items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    // A fork that leaves the inode item begins with a root of its own.
+    let fork = fork
+        .saturating_mul(count(inode.root().need()))
+        .saturating_add(1);
+    inode.frames.reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
+    let home = ino.group();
+    let hand = if freeing { 0 } else { PLACES_IN_HAND };
+    let mut pages = 0u64;
+    for group in locked.groups() {
+        let mut want = Need {
+            rmap,
+            ..Need::default()
+        };
+        if Some(group.number()) == home {
+            want.items = 2;
+            want.fork = fork;
+        }
+        let n = group.need(want.rmap, want.items).saturating_add(want.fork);
+        if group.chunks().free() < n.saturating_add(hand) {
+            return Err(Error::NoPlaces(group.number()));
+        }
+        group.reserve_frames(n)?;
+        pages = pages.saturating_add(n);
+    }
+    Ok(pages)
+}
+
+/// What a new inode needs: its item, an orphan item, and five nodes for a long target.
+fn need_born(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, freeing: bool) -> Result<u64> {
+    let number = ino.group().ok_or(Error::Invalid)?;
+    let group = locked.group(number)?;
+    let mut items = group.inode_tree_mut();
+    items.load_path(env, [ino.index(), 0, 0])?;
+    items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    let n = group.need(0, 2).saturating_add(5).saturating_add(count(Root::EMPTY.need()));
+    let hand = if freeing { 0 } else { PLACES_IN_HAND };
+    if group.chunks().free() < n.saturating_add(hand) {
+        return Err(Error::NoPlaces(number));
+    }
+    group.reserve_frames(n)?;
+    Ok(n)
+}
+
+/// The payload and kind of the planned record, for the append.
+pub fn planned(record: &Buffer) -> (Kind, &[u8]) {
+    (record.kind(), record.payload())
+}

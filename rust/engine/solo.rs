@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The world of a filesystem that one thread has to itself: recovery, the tools, the tests.
+//!
+//! The mounted filesystem of the kernel module has an [`Env`] of its own, with atomics and locks
+//! in place of the cells here.
+
+use crate::area::AreaWriter;
+use crate::env::{Env, Media, Volume};
+use crate::error::{Error, Result};
+use core::cell::{Cell, RefCell};
+use format::{Block, Epoch};
+
+/// An [`Env`] for one thread.
+pub struct Solo<'m> {
+    pub(crate) media: &'m dyn Media,
+    volume: Volume,
+    epoch: Cell<Epoch>,
+    area: RefCell<Option<AreaWriter>>,
+}
+
+impl<'m> Solo<'m> {
+    /// A world in which changes belong to `epoch`.
+    pub fn new(media: &'m dyn Media, volume: Volume, epoch: Epoch) -> Self {
+        Self {
+            media,
+            volume,
+            epoch: Cell::new(epoch),
+            area: RefCell::new(None),
+        }
+    }
+
+    /// Steps the epoch on, with the area of the cut.
+    pub fn begin(&self, area: AreaWriter) -> Result {
+        *self.area.try_borrow_mut().map_err(|_| Error::Invalid)? = Some(area);
+        self.epoch.set(self.epoch.get().next());
+        Ok(())
+    }
+
+    /// Takes the area back, with all that was spilled.
+    pub fn end(&self) -> Result<AreaWriter> {
+        let mut area = self.area.try_borrow_mut().map_err(|_| Error::Invalid)?;
+        area.take().ok_or(Error::Invalid)
+    }
+
+    /// Begins another life: the seed of the records changes with the number of the mount.
+    pub fn set_volume(&mut self, volume: Volume) {
+        self.volume = volume;
+    }
+}
+
+impl Env for Solo<'_> {
+    fn media(&self) -> &dyn Media {
+        self.media
+    }
+
+    fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch.get()
+    }
+
+    fn spill(&self, home: Block, lines: u64, node: &[u8; 4096]) -> Result<()> {
+        let mut area = self.area.try_borrow_mut().map_err(|_| Error::Invalid)?;
+        let area = area.as_mut().ok_or(Error::Invalid)?;
+        area.spill(self.media, home, lines, node)
+    }
+}

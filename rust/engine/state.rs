@@ -1,0 +1,572 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A whole filesystem in one thread's hands: recovery, the tools and the tests.
+//!
+//! # Purpose
+//!
+//! The kernel module keeps every owner object behind a lock of its own; here one [`State`] holds
+//! them all. Mounting *is* recovery, and recovery is a `State`: the module makes one, replays,
+//! checkpoints, and takes the groups out of it. mkfs and fsck use the same code, and so does the
+//! model test, whose operations run through the very plans and `apply` of the module.
+//!
+//! # Mounting
+//!
+//! [`State::mount`] is one path, clean or not (DESIGN: "recovery = mount"):
+//!
+//! 1. the newest whole superblock copy;
+//! 2. "valid": the area is verified as a whole and copied home once more, and "done" written;
+//! 3. the records behind the cut are replayed in LSN order;
+//! 4. a checkpoint, to "done", *under the old mount number*;
+//! 5. the next mount number and LSN base into both copies; only then may the first record of the
+//!    new life be written.
+//!
+//! A crash anywhere in this begins it again: 2 can be repeated any number of times, 3 changes DRAM
+//! only, 4 is a checkpoint like any other, and 5 is one superblock update. Were 5 to come before
+//! 4, the records that 4 needs would no longer verify.
+//!
+//! Without [`Mode::Write`] nothing is written: the area is laid over the media by the caller's
+//! `Media`, and what was replayed stays in DRAM.
+
+mod ops;
+
+pub use ops::Written;
+
+use crate::apply::{self, Owners};
+use crate::checkpoint::{self, AtCut, GroupTree};
+use crate::env::{Env, Media, Volume};
+use crate::error::{Check, Error, Result};
+use crate::geometry::Geometry;
+use crate::group::GroupObject;
+use crate::inode::InodeObject;
+use crate::locked::{Effects, Locked, Work, MAX_GROUPS, MAX_INODES};
+use crate::log::{Merge, Ring};
+use crate::record::Record;
+use crate::solo::Solo;
+use crate::space::FreeMap;
+use crate::superblock::{self, Newest, Super};
+use format::log::Kind;
+use format::superblock::{STATE_DONE, STATE_VALID};
+use format::{Block, Blocks, Epoch, FileBlock, Group, Ino, Lsn};
+use memory::{Box, Vec};
+
+/// What a mount may do to the media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Recover, and begin a new life.
+    Write,
+    /// Write nothing; replay in DRAM.
+    Read,
+    /// Write nothing, replay nothing: the state of the last checkpoint (`norecovery`).
+    NoRecovery,
+}
+
+/// What a mount found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Records that were replayed.
+    pub records: u64,
+    /// Whether an area was copied home.
+    pub area: bool,
+    /// Whether the last unmount left nothing to do.
+    pub clean: bool,
+}
+
+pub(crate) struct OpenGroup {
+    pub(crate) object: Box<GroupObject>,
+    pub(crate) free: Option<Box<FreeMap>>,
+}
+
+/// A whole filesystem.
+pub struct State<'m> {
+    pub(crate) env: Solo<'m>,
+    pub(crate) geometry: Geometry,
+    pub(crate) sb: Super,
+    pub(crate) groups: Vec<OpenGroup>,
+    pub(crate) group_tree: GroupTree,
+    pub(crate) inodes: Vec<Box<InodeObject>>,
+    pub(crate) rings: Vec<Ring>,
+    pub(crate) next_ring: usize,
+    pub(crate) lsn: Lsn,
+    pub(crate) free: u64,
+    pub(crate) inode_count: u64,
+    pub(crate) charge: u64,
+    pub(crate) work: Work,
+    pub(crate) mode: Mode,
+    /// Set when applying failed half-way: nothing may be written any more.
+    pub(crate) broken: Option<Error>,
+}
+
+impl<'m> State<'m> {
+    /// The state of a superblock that was just read or made, with nothing opened.
+    pub(crate) fn bare(media: &'m dyn Media, sb: Super, mode: Mode) -> Result<Self> {
+        let geometry = Geometry::from_superblock(&sb)?;
+        let volume = Volume::new(&sb);
+        let group_tree = GroupTree::open(&sb, &geometry)?;
+        let epoch = Epoch::new(sb.epoch.get()).next();
+        Ok(Self {
+            env: Solo::new(media, volume, epoch),
+            lsn: Lsn::new(sb.cut.get().max(sb.lsn_base.get())),
+            free: sb.free.get(),
+            inode_count: sb.inodes.get(),
+            geometry,
+            sb,
+            groups: Vec::new(),
+            group_tree,
+            inodes: Vec::new(),
+            rings: Vec::new(),
+            next_ring: 0,
+            charge: 0,
+            work: Work::new(),
+            mode,
+            broken: None,
+        })
+    }
+
+    /// Mounts; see the module's essay.
+    pub fn mount(media: &'m dyn Media, mode: Mode) -> Result<(Self, Recovered)> {
+        let (sb, newest) = superblock::read(media)?;
+        Self::mount_from(media, sb, newest, mode)
+    }
+
+    /// Mounts with a superblock that the caller has read.
+    pub fn mount_from(
+        media: &'m dyn Media,
+        sb: Super,
+        newest: Newest,
+        mode: Mode,
+    ) -> Result<(Self, Recovered)> {
+        if mode == Mode::Write {
+            superblock::writable(&sb)?;
+        }
+        let mut done = Recovered {
+            clean: sb.flags.get() & format::superblock::FLAG_CLEAN != 0,
+            ..Recovered::default()
+        };
+        let mut state = Self::bare(media, sb, mode)?;
+        if state.sb.state.get() == STATE_VALID {
+            done.area = true;
+            if mode == Mode::Write {
+                checkpoint::go_home(&state.env, &mut state.sb, &state.geometry, false)?;
+            }
+        }
+        if mode != Mode::NoRecovery {
+            done.records = state.replay()?;
+        }
+        if mode == Mode::Write {
+            state.new_life(done.records > 0 || !newest.equal)?;
+        }
+        Ok((state, done))
+    }
+
+    /// Replays the records behind the cut, in LSN order. Returns how many there were.
+    fn replay(&mut self) -> Result<u64> {
+        let media = self.env.media;
+        let volume = *self.env.volume();
+        let geometry = self.geometry;
+        let mut merge = Merge::new(
+            media,
+            &volume,
+            &geometry,
+            &self.sb.ring_cuts,
+            Lsn::new(self.sb.cut.get()),
+        )?;
+        while let Some((header, payload, place)) = merge.advance()? {
+            let kind = Kind::from_raw(header.kind.get())
+                .ok_or(Error::Corrupt(Check::RecordShape.at(place)))?;
+            let record = Record::decode(kind, payload).map_err(|error| match error {
+                Error::Corrupt(finding) => Error::Corrupt(finding.check.at(place)),
+                other => other,
+            })?;
+            self.replay_one(&record)?;
+        }
+        self.lsn = merge.last().max(self.lsn);
+        for ring in 0..geometry.rings {
+            // The rings go on where their last whole record ended; the caller makes them.
+            if let (Some(at), Some(slot)) = (
+                merge.position(ring),
+                self.sb
+                    .ring_cuts
+                    .get_mut(format::units::index(u64::from(ring))),
+            ) {
+                // Only in DRAM: the media hears of it with the checkpoint.
+                *slot = at;
+            }
+        }
+        Ok(merge.records())
+    }
+
+    fn replay_one(&mut self, record: &Record<'_>) -> Result {
+        let mut who = apply::owners(&self.env, record)?;
+        let born = apply::newborn(record);
+        let mut ranges: Vec<(Ino, FileBlock, FileBlock)> = Vec::new();
+        apply::ranges(record, &mut |ino, from, to| Ok(ranges.push((ino, from, to))?))?;
+        for (ino, from, to) in ranges.iter() {
+            self.open_inode(*ino)?;
+            let at = self.find_inode(*ino).map_err(|_| Error::NotFound)?;
+            if let Some(inode) = self.inodes.get_mut(at) {
+                apply::groups_of_range(&self.env, inode, *from, *to, &mut who)?;
+            }
+        }
+        let mut arena = core::mem::take(&mut self.work.arena);
+        let mut effects = Effects::new();
+        let result = self.with(&who, born, |env, locked| {
+            apply::apply(env, locked, &mut arena, record, &mut effects)
+        });
+        self.work.arena = arena;
+        result.map_err(|error| match error {
+            // What a plan would have refused, a record cannot ask for.
+            Error::NotFound | Error::Exists | Error::Invalid => Check::RecordState.volume(),
+            other => other,
+        })
+    }
+
+    /// Steps 4 and 5 of a mount.
+    fn new_life(&mut self, changed: bool) -> Result {
+        self.rings = self.make_rings()?;
+        if changed || self.sb.state.get() != STATE_DONE {
+            self.checkpoint(false)?;
+        }
+        let mount = self.sb.mount.get().checked_add(1).ok_or(Error::Invalid)?;
+        self.sb.mount.set(mount);
+        self.sb.lsn_base.set(self.lsn.raw());
+        self.sb.flags.set(0);
+        // ORDER: the number of the new life is durable in both copies before its first record is
+        // written: else a crash would leave records of two lives under one seed.
+        superblock::write(self.env.media, &mut self.sb)?;
+        let volume = Volume::new(&self.sb);
+        self.env.set_volume(volume);
+        self.rings = self.make_rings()?;
+        Ok(())
+    }
+
+    pub(crate) fn make_rings(&self) -> Result<Vec<Ring>> {
+        let mut rings = Vec::new();
+        rings.reserve(format::units::index(u64::from(self.geometry.rings)))?;
+        for (ring, at) in (0..self.geometry.rings).zip(self.sb.ring_cuts.iter()) {
+            rings.push(Ring::new(&self.geometry, ring, *at)?)?;
+        }
+        Ok(rings)
+    }
+
+    /// The world of this state.
+    pub fn env(&self) -> &dyn Env {
+        &self.env
+    }
+
+    /// Where the fixed parts lie.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The superblock as it is in DRAM.
+    pub fn superblock(&self) -> &Super {
+        &self.sb
+    }
+
+    /// Free blocks now.
+    pub fn free(&self) -> Blocks {
+        Blocks::new(self.free)
+    }
+
+    /// Inodes now.
+    pub fn inode_count(&self) -> u64 {
+        self.inode_count
+    }
+
+    pub(crate) fn find_inode(&self, ino: Ino) -> core::result::Result<usize, usize> {
+        self.inodes
+            .binary_search_by_key(&ino, |inode| inode.ino())
+    }
+
+    pub(crate) fn find_group(&self, group: Group) -> core::result::Result<usize, usize> {
+        self.groups
+            .binary_search_by_key(&group, |open| open.object.number())
+    }
+
+    /// Makes sure that a group is open.
+    pub(crate) fn open_group(&mut self, group: Group) -> Result<&mut OpenGroup> {
+        let at = match self.find_group(group) {
+            Ok(at) => at,
+            Err(at) => {
+                if self.env.volume().group_start(group).is_none() {
+                    return Err(Error::NotFound);
+                }
+                let item = self.group_tree.get(&self.env, group)?;
+                let object = GroupObject::open(&self.env, group, item.as_ref())?;
+                let open = OpenGroup {
+                    object: Box::new(object)?,
+                    free: None,
+                };
+                self.groups.insert(at, open)?;
+                at
+            }
+        };
+        self.groups.get_mut(at).ok_or(Error::Invalid)
+    }
+
+    /// Makes sure that an inode is open.
+    pub(crate) fn open_inode(&mut self, ino: Ino) -> Result {
+        let Err(at) = self.find_inode(ino) else {
+            return Ok(());
+        };
+        let number = ino.group().ok_or(Error::NotFound)?;
+        self.open_group(number)?;
+        let group = self.find_group(number).map_err(|_| Error::Invalid)?;
+        let open = self.groups.get_mut(group).ok_or(Error::Invalid)?;
+        let inode = InodeObject::load(&self.env, &mut open.object, ino)?;
+        self.inodes.insert(at, Box::new(inode)?)?;
+        Ok(())
+    }
+
+    /// Opens the owners, with a vacant object for the inode that is about to be born, lends them
+    /// to `f`, and keeps the books.
+    pub(crate) fn with<R>(
+        &mut self,
+        who: &Owners,
+        born: Option<Ino>,
+        f: impl FnOnce(&Solo<'m>, &mut Locked<'_>) -> Result<R>,
+    ) -> Result<R> {
+        for group in who.groups() {
+            self.open_group(group)?;
+        }
+        for ino in who.inodes().filter(|ino| Some(*ino) != born) {
+            self.open_inode(ino)?;
+        }
+        // Room for what comes back, before anything is taken out.
+        self.inodes.reserve(MAX_INODES)?;
+        self.groups.reserve(MAX_GROUPS)?;
+        let mut newborn = match born {
+            Some(ino) => Some(Box::new(InodeObject::new(ino, Default::default()))?),
+            None => None,
+        };
+        let mut groups = [const { None }; MAX_GROUPS];
+        let mut inodes = [const { None }; MAX_INODES];
+        for (slot, number) in groups.iter_mut().zip(who.groups()) {
+            let at = self.find_group(number).map_err(|_| Error::Invalid)?;
+            *slot = self.groups.remove(at);
+        }
+        let wanted = who.inodes().filter(|ino| Some(*ino) != born);
+        for (slot, ino) in inodes.iter_mut().zip(wanted) {
+            if let Ok(at) = self.find_inode(ino) {
+                *slot = self.inodes.remove(at);
+            }
+        }
+        let before = sums(&groups);
+        let mut locked = Locked::new();
+        let mut result = Ok(());
+        for open in groups.iter_mut().flatten() {
+            result = result.and(locked.add_group(&mut open.object));
+        }
+        for inode in inodes.iter_mut().flatten() {
+            result = result.and(locked.add_inode(inode));
+        }
+        if let Some(newborn) = newborn.as_mut() {
+            result = result.and(locked.add_inode(newborn));
+        }
+        let result = match result {
+            Ok(()) => f(&self.env, &mut locked),
+            Err(error) => Err(error),
+        };
+        drop(locked);
+        let after = sums(&groups);
+        for open in groups.into_iter().flatten() {
+            self.charge = self.charge.saturating_add({
+                let mut open = open;
+                let charge = open.object.take_charge();
+                let at = self.find_group(open.object.number()).unwrap_or_else(|at| at);
+                self.groups.insert(at, open)?;
+                charge
+            });
+        }
+        for mut inode in inodes.into_iter().flatten().chain(newborn) {
+            self.charge = self.charge.saturating_add(inode.take_charge());
+            // A freed inode, or one that was never born, leaves core.
+            if inode.core.mode.get() != 0 {
+                let at = self.find_inode(inode.ino()).unwrap_or_else(|at| at);
+                self.inodes.insert(at, inode)?;
+            }
+        }
+        self.free = self
+            .free
+            .saturating_add(after.0)
+            .saturating_sub(before.0);
+        self.inode_count = self
+            .inode_count
+            .saturating_add(after.1)
+            .saturating_sub(before.1);
+        result
+    }
+
+    /// A checkpoint from cut to done. `clean`: an unmount.
+    pub fn checkpoint(&mut self, clean: bool) -> Result {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let result = self.checkpoint_steps(clean);
+        if let Err(error) = result {
+            // Half a cut is no state to go on from; the media still has the checkpoint before.
+            self.broken = Some(error);
+        }
+        result
+    }
+
+    fn checkpoint_steps(&mut self, clean: bool) -> Result {
+        let epoch = self.env.epoch();
+        let mut positions = self.rings.iter().map(Ring::position);
+        let volume = *self.env.volume();
+        let writer = checkpoint::cut(
+            &mut self.sb,
+            &self.geometry,
+            &volume,
+            epoch,
+            self.lsn,
+            &mut positions,
+        )?;
+        self.env.begin(writer)?;
+        let before = epoch.next();
+        self.collect(epoch, before)?;
+        let writer = self.env.end()?;
+        let (free, inodes) = (Blocks::new(self.free), self.inode_count);
+        checkpoint::publish(
+            &self.env,
+            &mut self.sb,
+            &writer,
+            &self.group_tree,
+            free,
+            inodes,
+        )?;
+        checkpoint::go_home(&self.env, &mut self.sb, &self.geometry, clean)?;
+        checkpoint::release(&self.sb, &mut self.rings.iter_mut());
+        self.charge = 0;
+        for open in self.groups.iter_mut() {
+            open.object.settle(epoch);
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, epoch: Epoch, before: Epoch) -> Result {
+        for inode in self.inodes.iter_mut() {
+            inode.collect(&self.env, before)?;
+        }
+        let at_cut = AtCut::new(&self.env, epoch);
+        for open in self.groups.iter_mut() {
+            if let Some(free) = &open.free {
+                open.object.hint_largest(free.largest());
+            }
+            if let Some(item) = open.object.collect(&self.env, before)? {
+                self.work.arena.reserve(apply::STEP_PAGES)?;
+                let number = open.object.number();
+                self.group_tree
+                    .put(&at_cut, &mut self.work.arena, number, &item)?;
+            }
+        }
+        self.group_tree.flush(&self.env, before)
+    }
+
+    /// Lets all owners go that are home, as a remount would.
+    pub fn forget(&mut self) {
+        let done = Epoch::new(self.sb.epoch.get());
+        let mut at = 0;
+        while let Some(inode) = self.inodes.get(at) {
+            if inode.is_settled(done) && inode.lazy == 0 {
+                drop(self.inodes.remove(at));
+            } else {
+                at = at.saturating_add(1);
+            }
+        }
+        for open in self.groups.iter_mut() {
+            open.object.shrink(done);
+        }
+    }
+
+    /// Unmounts: a last checkpoint, marked clean.
+    pub fn unmount(mut self) -> Result {
+        match self.mode {
+            Mode::Write => self.checkpoint(true),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the parts to the module that mounts: groups, rings and superblock, with no inode in
+    /// core. Only after a mount for writing, or one that replayed nothing.
+    pub fn into_parts(mut self) -> Result<Parts> {
+        let mut groups = Vec::new();
+        groups.reserve(self.groups.len())?;
+        while let Some(open) = self.groups.pop() {
+            groups.push(open.object)?;
+        }
+        Ok(Parts {
+            geometry: self.geometry,
+            volume: *self.env.volume(),
+            epoch: self.env.epoch(),
+            sb: self.sb,
+            groups,
+            group_tree: self.group_tree,
+            rings: self.rings,
+            lsn: self.lsn,
+            free: Blocks::new(self.free),
+            inodes: self.inode_count,
+        })
+    }
+
+    /// The free map of a group, made when it is first asked for.
+    pub(crate) fn free_map(&mut self, group: Group) -> Result<&mut FreeMap> {
+        self.open_group(group)?;
+        let at = self.find_group(group).map_err(|_| Error::Invalid)?;
+        let open = self.groups.get_mut(at).ok_or(Error::Invalid)?;
+        if open.free.is_none() {
+            open.free = Some(Box::new(open.object.free_map(&self.env)?)?);
+        }
+        open.free.as_deref_mut().ok_or(Error::Invalid)
+    }
+
+    /// Gives runs back to the free maps that exist.
+    pub(crate) fn give(&mut self, start: Block, len: Blocks) {
+        let Some(group) = self.env.volume().group_of(start) else {
+            return;
+        };
+        if let Ok(at) = self.find_group(group) {
+            let map = self.groups.get_mut(at).and_then(|open| open.free.as_mut());
+            if let Some(map) = map {
+                map.give(start, len);
+            }
+        }
+    }
+}
+
+/// What a mounted filesystem is made of, after recovery.
+pub struct Parts {
+    /// Where the fixed parts lie.
+    pub geometry: Geometry,
+    /// What never changes, of the new life.
+    pub volume: Volume,
+    /// The epoch that changes belong to.
+    pub epoch: Epoch,
+    /// The superblock.
+    pub sb: Super,
+    /// The groups that recovery opened.
+    pub groups: Vec<Box<GroupObject>>,
+    /// The group tree.
+    pub group_tree: GroupTree,
+    /// The rings, empty; none after a mount that does not write.
+    pub rings: Vec<Ring>,
+    /// The last LSN.
+    pub lsn: Lsn,
+    /// Free blocks.
+    pub free: Blocks,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+/// Free blocks and inodes of some groups.
+fn sums(groups: &[Option<OpenGroup>]) -> (u64, u64) {
+    groups
+        .iter()
+        .flatten()
+        .fold((0, 0), |(free, inodes), open| {
+            (
+                free.saturating_add(open.object.free().raw()),
+                inodes.saturating_add(u64::from(open.object.inodes())),
+            )
+        })
+}
