@@ -166,6 +166,7 @@ pub(crate) fn initramfs(path: &Path, options: &Options, boot: &Boot) -> Result<(
         only: options.only.clone(),
         verbose: options.verbose != 0,
         limit: options.test_timeout * u64::from(options.kernel.slowness()),
+        settle: if options.icount == 0 { 0 } else { 10 },
         allow: options.allow.clone(),
         env: options.env.clone(),
     };

@@ -112,6 +112,9 @@ pub struct Plan {
     pub verbose: bool,
     /// Of a directory: seconds a script may take that does not say itself.
     pub limit: u64,
+    /// Guest seconds to sit still before the job, for what the boot left in the background. Where
+    /// the clock counts instructions they cost nothing, and the counts repeat.
+    pub settle: u64,
     /// Kernel complaints that do not count.
     pub allow: Vec<String>,
     /// Further environment of the script.

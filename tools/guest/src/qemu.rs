@@ -22,6 +22,8 @@ pub(crate) struct Files {
     pub(crate) nvdimm: PathBuf,
     /// Bytes of the NVDIMM.
     pub(crate) size: u64,
+    /// Nobody wants the NVDIMM afterwards.
+    pub(crate) temporary: bool,
 }
 
 /// How the processor is emulated.
@@ -167,8 +169,14 @@ pub(crate) fn command(
         .arg(&files.initramfs);
     // loglevel=5: warnings and worse while it boots. oops=panic: what is broken ends at once,
     // with its words on the console, instead of hanging with its locks held.
+    // nokaslr, norandmaps: addresses decide about hash chains and cache sets, and so about counts.
+    let steady = if processor == Processor::Counted {
+        "nokaslr norandmaps"
+    } else {
+        ""
+    };
     qemu.arg("-append").arg(format!(
-        "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init {}",
+        "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init {steady} {}",
         options.append
     ));
     qemu

@@ -127,7 +127,13 @@ pub(crate) fn guest(
             Ok(Message::Console(line)) => watch.console(line)?,
             Ok(Message::ConsoleEnd) => Some(End::Died),
             Ok(Message::Frame(Frame::Output(bytes))) => watch.output(&bytes)?,
-            Ok(Message::Frame(Frame::Event(event))) => watch.event(event),
+            Ok(Message::Frame(Frame::Event(event))) => {
+                if matches!(event, Event::Ready { .. }) && files.temporary {
+                    // QEMU has it open, and no name is left behind if this runner is killed.
+                    let _ = std::fs::remove_file(&files.nvdimm);
+                }
+                watch.event(event)
+            }
             Err(RecvTimeoutError::Timeout) if watch.cut.is_some_and(|c| c <= Instant::now()) => {
                 Some(End::PowerCut)
             }

@@ -32,12 +32,13 @@ pub(crate) fn of_session(options: &Options) -> Result<u8> {
         .prefix("ferrox-guest-")
         .tempdir()
         .context("a temporary directory")?;
-    let (nvdimm, size, _forgotten) = nvdimm(options)?;
+    let (nvdimm, size, forgotten) = nvdimm(options)?;
     let files = Files {
         initramfs: dir.path().join("initramfs"),
         socket: dir.path().join("report"),
         nvdimm,
         size,
+        temporary: forgotten.is_some(),
     };
     pack::initramfs(&files.initramfs, options, &boot)?;
 

@@ -74,6 +74,7 @@ fn work(plan: &Plan, port: &Port) -> Result<i32> {
         Job::Directory(dir) => directory(plan, port, Path::new(dir), &filesystem),
         Job::Script(path) => {
             filesystem.mount_or_make()?;
+            std::thread::sleep(Duration::from_secs(plan.settle));
             tell(port, Event::Started)?;
             let status = script(plan, port, Path::new(path), plan.fs)?;
             match filesystem.finish(false) {
