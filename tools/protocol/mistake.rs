@@ -89,6 +89,8 @@ mistakes! {
     AreaNotVerified in rings_line_lost,
     /// Recovery takes a poisoned record for the end of the ring.
     PoisonIsEnd in rings_line_lost,
+    /// Recovery compares neither a record's ring sequence nor its LSN with the cut.
+    SequenceAndCutIgnored in wrap,
     /// Recovery replays ring after ring, not by LSN.
     ReplayByRing in rings,
     /// Recovery writes copy A first, though a crash has torn copy B.
@@ -103,6 +105,12 @@ mistakes! {
     NumberInOneCopy in wrap,
     /// A new life begins under the old mount number, from the old LSN base.
     OldNumber in wrap,
+    /// The mount number stays, only the LSN base rises.
+    NumberKept in given_up,
+    /// Recovery stores nothing: the first record goes on in the old life, behind its last.
+    LifeContinues in given_up,
+    /// A poisoned record is overwritten before the next mount number is stored.
+    PoisonClearedEarly in given_up,
 }
 
 /// A departure from the protocol that the model must find harmless: what the protocol has twice.
@@ -110,10 +118,6 @@ mistakes! {
 pub enum Slack {
     /// Ring space is given free after the second "valid" already.
     RingFreedAtSecondValid,
-    /// The mount number stays, only the LSN base rises.
-    NumberKept,
-    /// Nothing is stored after recovery's checkpoint: the old life goes on, number, rings and LSN.
-    LifeContinues,
     /// The LSN is drawn under the owners' locks, before the ring's.
     LsnBeforeRingLock,
     /// Recovery does not fence after it copied a valid area home; the next fence is its own too.
@@ -128,8 +132,6 @@ impl Slack {
     /// All of them.
     pub const ALL: &'static [Slack] = &[
         Slack::RingFreedAtSecondValid,
-        Slack::NumberKept,
-        Slack::LifeContinues,
         Slack::LsnBeforeRingLock,
         Slack::RecopyNotFenced,
         Slack::SequenceIgnored,
@@ -142,15 +144,13 @@ impl Slack {
             Slack::RingFreedAtSecondValid => vec![program::wrap(), program::wrap_copy_lost()],
             Slack::LsnBeforeRingLock => vec![program::rings(), program::wrap()],
             Slack::RecopyNotFenced => vec![program::rings(), program::wrap_copy_lost()],
-            Slack::NumberKept
-            | Slack::LifeContinues
-            | Slack::SequenceIgnored
-            | Slack::CutIgnored => {
+            Slack::SequenceIgnored | Slack::CutIgnored => {
                 vec![
                     program::rings(),
                     program::wrap(),
                     program::three_crashes(),
                     program::wrap_copy_lost(),
+                    program::given_up(),
                 ]
             }
         }
@@ -161,10 +161,6 @@ impl Slack {
         match self {
             Slack::RingFreedAtSecondValid => {
                 "Ring space is given free after the second \"valid\", before \"done\"."
-            }
-            Slack::NumberKept => "The mount number stays; only the LSN base rises.",
-            Slack::LifeContinues => {
-                "Recovery stores no number: the old life goes on, with its rings and its LSN."
             }
             Slack::LsnBeforeRingLock => {
                 "The LSN is drawn under the owners' locks, but before the ring's."

@@ -159,6 +159,9 @@ impl Model for Protocol {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         let over = matches!(state.stage, Stage::Refused(_) | Stage::Finished);
+        if state.broken.is_none() && self.can_give_up(state) {
+            actions.push(Action::Mount(state.stage));
+        }
         if over || state.broken.is_some() {
             return;
         }

@@ -146,6 +146,9 @@ pub struct Scenario {
     pub aborts: u8,
     /// Which media error there may be; one at most.
     pub faults: Faults,
+    /// Whether a log that is refused for a poisoned record is given up from there on, as
+    /// `fsck.ferrox -y` would.
+    pub gives_up: bool,
 }
 
 impl Scenario {
@@ -182,6 +185,7 @@ fn scenario(name: &'static str, one: &[(usize, Kind)], two: &[(usize, Kind)]) ->
         crashes: 2,
         aborts: 0,
         faults: Faults::default(),
+        gives_up: false,
     }
 }
 
@@ -291,6 +295,22 @@ pub fn rings_line_lost() -> Scenario {
     }
 }
 
+/// A record may be poisoned; then it and all that came after it are given up, and life goes on.
+pub fn given_up() -> Scenario {
+    Scenario {
+        faults: Faults {
+            record: true,
+            ..Faults::default()
+        },
+        gives_up: true,
+        ..scenario(
+            "a log given up",
+            &[(0, Kind::Set(A))],
+            &[(1, Kind::Set(B)), (1, Kind::Set(A | B)), (1, Kind::Set(B))],
+        )
+    }
+}
+
 /// All of it: two rings, a block and a node's place that change hands, a failing operation, any
 /// media error.
 pub fn together() -> Scenario {
@@ -322,6 +342,7 @@ pub fn small() -> Vec<Scenario> {
         wrap_copy_lost(),
         place_copy_lost(),
         rings_line_lost(),
+        given_up(),
     ]
 }
 

@@ -29,7 +29,8 @@ impl Protocol {
             Stage::NumberA => self.number_a(state),
             Stage::NumberB => self.number_b(state),
             Stage::Open => self.open(state),
-            Stage::Settle | Stage::Running | Stage::Refused(_) | Stage::Finished => {}
+            Stage::Refused(_) => self.give_up(state),
+            Stage::Settle | Stage::Running | Stage::Finished => {}
         }
     }
 
@@ -103,15 +104,21 @@ impl Protocol {
         let head = current.heads[ring];
         let mut records = Vec::new();
         let mut ended = false;
+        let both = self.makes(Mistake::SequenceAndCutIgnored);
+        let any_sequence = both || self.allows(Slack::SequenceIgnored);
+        let any_lsn = both || self.allows(Slack::CutIgnored);
         for sequence in head..head + SLOTS {
             let line = state.media.rings[ring][usize::from(sequence % SLOTS)].read();
             let ours = |record: &Record| {
                 record.mount == current.mount
-                    && (record.sequence == sequence || self.allows(Slack::SequenceIgnored))
-                    && (record.lsn > current.cut || self.allows(Slack::CutIgnored))
+                    && (record.sequence == sequence || any_sequence)
+                    && (record.lsn > current.cut || any_lsn)
             };
             if line == Content::Poison && !self.makes(Mistake::PoisonIsEnd) {
-                return Err(Refusal::Poison);
+                match state.dram.gives_up {
+                    true => break,
+                    false => return Err(Refusal::Poison),
+                }
             }
             match line.whole().filter(ours) {
                 Some(_) if ended => return Err(Refusal::Gap),
@@ -124,8 +131,18 @@ impl Protocol {
 
     /// The records after the cut, in the order of replay.
     fn records(&self, state: &State) -> Result<Vec<Record>, Refusal> {
-        let mut records = self.scan(state, 0)?;
-        records.append(&mut self.scan(state, 1)?);
+        let rings = [self.scan(state, 0)?, self.scan(state, 1)?];
+        let mut bound = u8::MAX;
+        for (ring, found) in rings.iter().enumerate() {
+            let slots = &state.media.rings[ring];
+            if state.dram.gives_up && slots.iter().any(|slot| slot.read() == Content::Poison) {
+                // Whatever depends on the lost record was drawn later than the one before it.
+                let last = found.last().map_or(state.dram.current.cut, |r| r.lsn);
+                bound = bound.min(last);
+            }
+        }
+        let mut records = rings.concat();
+        records.retain(|record| record.lsn <= bound);
         if !self.makes(Mistake::ReplayByRing) {
             records.sort_by_key(|record| record.lsn);
         }
@@ -196,6 +213,13 @@ impl Protocol {
             self.redo(&mut nodes, record);
         }
         state.dram.nodes = nodes;
+        if state.dram.gives_up {
+            // The loss was told. What is found from here on must stay.
+            state.kept = 0;
+            if self.makes(Mistake::PoisonClearedEarly) {
+                self.clear_poison(state);
+            }
+        }
         state.broken = match state.view {
             Some(view) if view != nodes => Some(Broken::View),
             _ => self.judge(state),
@@ -208,7 +232,7 @@ impl Protocol {
                 state.kept |= 1 << op.id;
             }
         }
-        let clean = records.is_empty() && !state.dram.current.valid;
+        let clean = records.is_empty() && !state.dram.current.valid && !state.dram.gives_up;
         state.stage = if state.crashes == 0 {
             Stage::Finished
         } else if clean || self.makes(Mistake::NumberBeforeCheckpoint) {
@@ -218,9 +242,38 @@ impl Protocol {
         };
     }
 
+    /// Whether a mount that was refused can go on.
+    pub(crate) fn can_give_up(&self, state: &State) -> bool {
+        self.scenario.gives_up && state.stage == Stage::Refused(Refusal::Poison)
+    }
+
+    /// Goes on without the poisoned record and all that was drawn after the one before it.
+    fn give_up(&self, state: &mut State) {
+        state.dram.gives_up = true;
+        state.stage = Stage::Replay;
+    }
+
+    /// Overwrites poisoned records with one that no life has. Whether there were any.
+    fn clear_poison(&self, state: &mut State) -> bool {
+        let mut any = false;
+        for slot in state.media.rings.iter_mut().flatten() {
+            if slot.read() == Content::Poison {
+                let none = Record {
+                    mount: 0,
+                    sequence: 0,
+                    lsn: 0,
+                    op: 0,
+                };
+                slot.store(none, By::Keeper);
+                any = true;
+            }
+        }
+        any
+    }
+
     /// What follows recovery's checkpoint.
     pub(crate) fn after_settle(&self) -> Stage {
-        match self.makes(Mistake::NumberNotStored) || self.allows(Slack::LifeContinues) {
+        match self.makes(Mistake::NumberNotStored) || self.makes(Mistake::LifeContinues) {
             true => Stage::Open,
             false => Stage::NumberA,
         }
@@ -232,7 +285,7 @@ impl Protocol {
         current.valid = false;
         if self.makes(Mistake::OldNumber) {
             state.dram.lsn = 0;
-        } else if !self.allows(Slack::NumberKept) {
+        } else if !self.makes(Mistake::NumberKept) {
             current.mount += 1;
         }
         current.heads = [0, 0];
@@ -253,13 +306,17 @@ impl Protocol {
 
     /// The rings begin anew; operations may come.
     fn open(&self, state: &mut State) {
-        // ORDER: both copies know the number before a record is seeded with it.
+        // ORDER: both copies know the number before a record is seeded with it, and before a
+        // poisoned line, which shuts off what was given up behind it, is overwritten.
         state.media.fence(By::Keeper);
+        if state.dram.gives_up && self.clear_poison(state) {
+            return;
+        }
         if self.makes(Mistake::NumberNotStored) {
             state.dram.current.mount += 1;
         }
         state.dram.mount = state.dram.current.mount;
-        if !self.allows(Slack::LifeContinues) {
+        if !self.makes(Mistake::LifeContinues) {
             state.dram.tails = [0, 0];
         }
         state.dram.freed = state.dram.tails;

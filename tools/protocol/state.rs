@@ -130,6 +130,8 @@ pub struct Dram {
     pub block_free: bool,
     /// The place of node `C` may be allocated.
     pub place_free: bool,
+    /// What lies behind a poisoned record is given up.
+    pub gives_up: bool,
 }
 
 impl Dram {
@@ -145,6 +147,7 @@ impl Dram {
             current,
             block_free: false,
             place_free: false,
+            gives_up: false,
         }
     }
 }

@@ -96,6 +96,11 @@ fn right_in_rings_with_a_line_lost() {
 }
 
 #[test]
+fn right_with_a_log_given_up() {
+    right(program::given_up());
+}
+
+#[test]
 fn right_all_together() {
     right(program::together());
 }
