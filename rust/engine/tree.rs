@@ -348,6 +348,7 @@ impl<'a> TreeMut<'a> {
     }
 
     /// The path to `key`, all loaded.
+    #[inline(never)]
     fn path(&mut self, env: &dyn Env, key: Key) -> Result<Path> {
         if self.root.level > MAX_LEVEL {
             return Err(Check::NodeLevel.block(self.root.block));

@@ -149,6 +149,8 @@ mod tests {
         clippy::as_conversions
     )]
 
+    extern crate std;
+
     use super::*;
     use std::collections::BTreeMap;
 

@@ -119,6 +119,7 @@ impl TreeMut<'_> {
     }
 
     /// Makes the first node of a tree.
+    #[inline(never)]
     fn plant(
         &mut self,
         env: &dyn Env,

@@ -52,6 +52,7 @@ impl TreeMut<'_> {
 
     /// Takes the leaf of `path`, whose one item goes away, out of the tree, and every node above
     /// that has no other child.
+    #[inline(never)]
     fn prune(
         &mut self,
         env: &dyn Env,
@@ -75,6 +76,7 @@ impl TreeMut<'_> {
     }
 
     /// Joins sparse nodes of `path` with neighbours, from the leaf upwards.
+    #[inline(never)]
     fn join_up(&mut self, env: &dyn Env, res: &mut Resources<'_>, path: &Path) -> Result<()> {
         for level in 0..self.root.level {
             if self.node(path.step(level).block, level)?.used() >= SPARSE {
@@ -174,6 +176,7 @@ impl TreeMut<'_> {
     }
 
     /// While the root has one child only, makes that the root.
+    #[inline(never)]
     fn shrink(&mut self, env: &dyn Env, res: &mut Resources<'_>) -> Result<()> {
         while let Some(level) = self.root.level.checked_sub(1) {
             let block = self.root.block;
