@@ -20,7 +20,7 @@
 //!
 //! # Ordering
 //!
-//! An update is: first copy, fence, second copy, fence. When [`write`] returns, both copies are
+//! An update is: first copy, fence, second copy, fence. When [`write()`] returns, both copies are
 //! durable and equal.
 //!
 //! # Locking

@@ -4,8 +4,9 @@
 //! checkpoint have come.
 //!
 //! There are two copies, [`COPY_A`] and [`COPY_B`], each a whole block with its own checksum. An
-//! update writes copy A, fences, writes copy B, fences: whatever a crash tears, one copy is whole,
-//! and [`Superblock::seq`] says which is newer.
+//! update writes one copy, fences, writes the other, fences, beginning with the one that is not the
+//! newest: whatever a crash tears, the newest copy is whole, and [`Superblock::seq`] says which it
+//! is.
 
 use crate::units::{Block, BLOCK_BYTES};
 use zerocopy::little_endian::{U32, U64};

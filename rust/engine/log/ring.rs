@@ -9,7 +9,7 @@
 //! ```
 //!
 //! An operation reserves its worst case before it takes any lock of the state, appends, and gives
-//! back what it did not need. [`Ring::append`] takes the record's [`footprint`](super::footprint)
+//! back what it did not need. [`Ring::append`] takes the record's [`footprint`]
 //! out of what is reserved, and refuses a record that was not reserved: so the invariant that
 //! nothing still needed is overwritten holds by arithmetic and not by good behaviour.
 //!
