@@ -43,6 +43,7 @@ mod insert;
 mod interval;
 mod remove;
 mod search;
+mod split;
 mod walk;
 
 pub use crate::node::Key;
