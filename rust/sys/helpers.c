@@ -476,6 +476,16 @@ HELPER(vm_fault_t, vmf_error)(int error)
 	return vmf_error(error);
 }
 
+HELPER(void, iov_iter_truncate)(struct iov_iter *iter, u64 count)
+{
+	iov_iter_truncate(iter, count);
+}
+
+HELPER(void, iov_iter_reexpand)(struct iov_iter *iter, size_t count)
+{
+	iov_iter_reexpand(iter, count);
+}
+
 HELPER(void, pagefault_disable)(void)
 {
 	pagefault_disable();

@@ -71,8 +71,9 @@ pub fn read<T: Direct>(
     transfer(inode.inode(), iocb, dest.as_raw(), map)
 }
 
-/// `write(2)` to where `map` says. Returns how many bytes; fewer than asked where the user's memory
-/// gave out. Stores past the cache: durable after a fence. Leaves the size alone.
+/// `write(2)` of up to `most` bytes of `source` to where `map` says. Returns how many bytes; fewer
+/// where the user's memory gave out. Stores past the cache: durable after a fence. Leaves the size
+/// alone.
 ///
 /// The position moves on. Touches user memory, which may fault, unless the caller holds
 /// [`NoFaults`].
@@ -84,9 +85,20 @@ pub fn write<T: Direct>(
     inode: Locked<'_, T, Exclusive>,
     iocb: &mut Kiocb<'_, T>,
     source: &mut IovIterSource<'_>,
+    most: usize,
     map: Ops<T>,
 ) -> Result<usize> {
-    transfer(inode.inode(), iocb, source.as_raw(), map)
+    // What the core is not to see.
+    let hidden = source.len().saturating_sub(most);
+    let raw = source.as_raw();
+    // SAFETY: the iterator is valid.
+    unsafe { bindings::iov_iter_truncate(raw, most as u64) };
+    let done = transfer(inode.inode(), iocb, raw, map);
+    // It took only of what it saw, so this is what is left in truth.
+    let left = source.len() + hidden;
+    // SAFETY: the iterator is valid, and has as many bytes left.
+    unsafe { bindings::iov_iter_reexpand(raw, left) };
+    done
 }
 
 fn transfer<T: Direct>(

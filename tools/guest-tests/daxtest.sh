@@ -1,0 +1,384 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The DAX part of rust/vfs by system calls, on the filesystem samples/daxtest.rs:
+# FS=none, and daxtest.ko in $EXTRA or among the modules.
+set -eu
+
+ko=${DAXTEST:-}
+for dir in "${EXTRA:-}" "${MODULES:-}" /modules; do
+	[ -n "$ko" ] || { [ -e "$dir/daxtest.ko" ] && ko=$dir/daxtest.ko; } || true
+done
+[ -n "$ko" ] || { echo "daxtest.sh: no daxtest.ko"; exit 77; }
+dev=${DEV:-/dev/pmem0}
+mnt=$(mktemp -d)
+
+insmod "$ko"
+mount -t daxtest "$dev" "$mnt"
+! mount -t daxtest -o nonsense "$dev" /tmp 2> /dev/null || { echo "FAIL: an unknown option was taken"; exit 1; }
+
+status=0
+python3 - "$mnt" "/sys/fs/daxtest/${dev#/dev/}" << 'PYTHON' || status=1
+import ctypes, errno, fcntl, mmap, os, struct, sys, threading, time
+
+mnt, sysfs = sys.argv[1], sys.argv[2]
+libc = ctypes.CDLL(None, use_errno=True)
+PAGE, HUGE = 4096, 2 << 20
+MAP_SYNC, MAP_SHARED_VALIDATE = 0x80000, 3
+FICLONE, FS_IOC_FIEMAP = 0x40049409, 0xC020660B
+failed = 0
+
+
+def check(holds, what):
+    global failed
+    if not holds:
+        failed += 1
+        print("FAIL:", what)
+
+
+def refused(call, number):
+    try:
+        call()
+    except OSError as e:
+        return e.errno == number
+    return False
+
+
+def count(name):
+    return int(open(f"{sysfs}/{name}").read())
+
+
+def new(name, size=0):
+    fd = os.open(f"{mnt}/{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    os.ftruncate(fd, size)
+    return fd
+
+
+def fallocate(fd, mode, off, length):
+    if libc.fallocate(fd, mode, ctypes.c_long(off), ctypes.c_long(length)) != 0:
+        raise OSError(ctypes.get_errno(), "fallocate")
+
+
+KEEP, PUNCH, ZERO, UNSHARE = 1, 2, 0x10, 0x40
+
+
+def fiemap(fd):
+    buf = bytearray(struct.pack("=QQIIII", 0, (1 << 64) - 1, 0, 0, 64, 0) + bytes(56 * 64))
+    fcntl.ioctl(fd, FS_IOC_FIEMAP, buf)
+    n = struct.unpack_from("=I", buf, 20)[0]
+    rows = [struct.unpack_from("=QQQQQI", buf, 32 + 56 * i) for i in range(n)]
+    return [(r[0], r[1], r[2], r[5]) for r in rows]
+
+
+LAST, UNWRITTEN, SHARED = 1, 0x800, 0x2000
+
+
+def holes(fd):
+    """The data ranges by SEEK_DATA and SEEK_HOLE."""
+    out, pos, end = [], 0, os.fstat(fd).st_size
+    while pos < end:
+        try:
+            data = os.lseek(fd, pos, os.SEEK_DATA)
+        except OSError as e:
+            assert e.errno == errno.ENXIO
+            break
+        pos = os.lseek(fd, data, os.SEEK_HOLE)
+        out.append((data, pos))
+    return out
+
+
+def pattern(n, seed=1):
+    return bytes((i * 7 + seed * 31 + (i >> 8)) & 0xFF for i in range(n))
+
+
+def same(fd, want, what):
+    got = os.pread(fd, len(want) + 1, 0)
+    if got != want:
+        at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
+        check(False, f"{what}: lengths {len(got)} {len(want)}, first difference at {at}")
+
+
+# --- read and write ------------------------------------------------------------------
+fd = new("plain")
+model = bytearray()
+for off, n in [(0, 10), (4090, 12), (10000, 5000), (3, 1), (20000, 1), (8192, 4096), (0, 70000)]:
+    data = pattern(n, off)
+    check(os.pwrite(fd, data, off) == n, "a write is whole")
+    model.extend(bytes(max(0, off + n - len(model))))
+    model[off : off + n] = data
+    same(fd, bytes(model), f"after a write of {n} at {off}")
+check(os.pread(fd, 10, len(model)) == b"", "nothing beyond the end")
+check(os.pread(fd, 100, len(model) - 5) == bytes(model[-5:]), "a short read at the end")
+os.ftruncate(fd, 4100)
+os.ftruncate(fd, 9000)
+model = model[:4100] + bytes(4900)
+same(fd, bytes(model), "what was cut off comes back as zeroes")
+vec = [bytearray(100), bytearray(5000)]
+check(os.preadv(fd, vec, 50) == 5100 and vec[1] == model[150:5150], "scattered read")
+check(os.pwritev(fd, [b"ab", b"", b"cdef"], 4094) == 6, "gathered write")
+model[4094:4100] = b"abcdef"
+same(fd, bytes(model), "after a gathered write")
+# A source that is not there from its middle on.
+anon = mmap.mmap(-1, 3 * PAGE)
+anon[:] = pattern(3 * PAGE)
+base = ctypes.addressof(ctypes.c_char.from_buffer(anon))
+libc.mprotect(ctypes.c_void_p(base + 2 * PAGE), PAGE, 0)
+libc.pwrite.restype = ctypes.c_ssize_t
+n = libc.pwrite(fd, ctypes.c_void_p(base + PAGE + 100), ctypes.c_size_t(2 * PAGE), ctypes.c_long(0))
+check(0 < n <= PAGE - 100, f"a write stops where its source does ({n})")
+model[:n] = pattern(3 * PAGE)[PAGE + 100 :][:n]
+same(fd, bytes(model), "after a write that was cut short")
+n = libc.pwrite(fd, ctypes.c_void_p(base + 2 * PAGE), ctypes.c_size_t(10), ctypes.c_long(0))
+check(n == -1 and ctypes.get_errno() == errno.EFAULT, "a source that is not there at all")
+
+# --- holes ---------------------------------------------------------------------------
+fd = new("sparse", 100 * PAGE)
+os.pwrite(fd, b"x" * PAGE, 3 * PAGE)
+os.pwrite(fd, b"x", 50 * PAGE + 17)
+check(holes(fd) == [(3 * PAGE, 4 * PAGE), (50 * PAGE, 51 * PAGE)], f"holes {holes(fd)}")
+fallocate(fd, KEEP, 10 * PAGE, 2 * PAGE)
+m = mmap.mmap(fd, 100 * PAGE)
+check(m[10 * PAGE] == 0 and m[60 * PAGE] == 0, "preallocated and holes read as zeroes, mapped")
+check(holes(fd) == [(3 * PAGE, 4 * PAGE), (50 * PAGE, 51 * PAGE)], f"still holes {holes(fd)}")
+rows = [(at, length, flags & ~LAST) for at, _, length, flags in fiemap(fd)]
+check(rows == [(3 * PAGE, PAGE, 0), (10 * PAGE, 2 * PAGE, UNWRITTEN), (50 * PAGE, PAGE, 0)],
+      f"fiemap {rows}")
+# The zero page is mapped at 10 and 60: a write must be seen through it.
+os.pwrite(fd, b"seen", 10 * PAGE)
+os.pwrite(fd, b"seen", 60 * PAGE + 5)
+check(m[10 * PAGE : 10 * PAGE + 4] == b"seen" and m[60 * PAGE + 5 : 60 * PAGE + 9] == b"seen",
+      "a write shows where a hole was mapped")
+# And a store into a page that was read as a hole.
+check(m[70 * PAGE] == 0, "a hole")
+m[70 * PAGE] = 77
+check(os.pread(fd, 1, 70 * PAGE) == b"M", "a store into a mapped hole")
+fallocate(fd, KEEP | PUNCH, 3 * PAGE + 10, PAGE)
+check(os.pread(fd, PAGE, 3 * PAGE) == b"x" * 10 + bytes(PAGE - 10), "a punch zeroes edges")
+fallocate(fd, KEEP | PUNCH, 2 * PAGE, 3 * PAGE)
+check(holes(fd)[0] == (10 * PAGE, 11 * PAGE), f"a punch makes a hole {holes(fd)}")
+check(m[3 * PAGE] == 0 and m[70 * PAGE] == 77, "a punch shows through the mapping")
+os.pwrite(fd, pattern(3 * PAGE), 20 * PAGE)
+fallocate(fd, ZERO | KEEP, 20 * PAGE + 5, 2 * PAGE)
+check(os.pread(fd, 3 * PAGE, 20 * PAGE)
+      == pattern(3 * PAGE)[:5] + bytes(2 * PAGE) + pattern(3 * PAGE)[2 * PAGE + 5 :], "zero range")
+m.close()
+
+# --- truncation against mappings -----------------------------------------------------
+fd = new("cut", 8 * PAGE)
+m = mmap.mmap(fd, 8 * PAGE)
+m[:] = pattern(8 * PAGE)
+os.ftruncate(fd, 2 * PAGE + 100)
+pid = os.fork()
+if pid == 0:
+    m[5 * PAGE]
+    os._exit(0)
+check(os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "beyond the end there is SIGBUS")
+m[2 * PAGE + 200] = 9
+os.ftruncate(fd, 8 * PAGE)
+same(fd, pattern(8 * PAGE)[: 2 * PAGE + 100] + bytes(6 * PAGE - 100), "nothing comes back")
+check(m[5 * PAGE] == 0, "and can be mapped again")
+m.close()
+
+# --- sizes of faults, MAP_SYNC -------------------------------------------------------
+fd = new("huge", 8 << 20)
+before = count("huge")
+m = mmap.mmap(fd, 8 << 20)
+base = ctypes.addressof(ctypes.c_char.from_buffer(m))
+check(base % HUGE == 0, "a mapping lies where 2 MiB pages fit")
+m[0] = 1
+m[3 << 20] = 2
+check(count("huge") == before + 2, f"two stores, two faults of 2 MiB ({count('huge') - before})")
+check(os.pread(fd, 1, 3 << 20) == b"\2", "what was stored is read")
+pages = count("pages")
+os.pwrite(fd, b"z", 4 << 20)
+m[(4 << 20) + 5] = 3
+check(count("pages") > pages, "where a block is there already, 4 KiB")
+m.flush()
+
+before = count("fsyncs")
+sfd = new("sync", 4 * PAGE)
+addr = libc.mmap
+addr.restype = ctypes.c_void_p
+p = addr(None, ctypes.c_size_t(4 * PAGE), 3, MAP_SHARED_VALIDATE | MAP_SYNC, sfd, ctypes.c_long(0))
+check(p not in (None, ctypes.c_void_p(-1).value), "MAP_SYNC maps")
+ctypes.memset(p, 65, 1)
+check(count("fsyncs") == before + 1, "a store through MAP_SYNC into a new block is preceded by fsync")
+ctypes.memset(p + 1, 65, 1)
+check(count("fsyncs") == before + 1, "a second is not")
+q = addr(None, ctypes.c_size_t(4 * PAGE), 3, 1, sfd, ctypes.c_long(0))
+ctypes.memset(q + PAGE, 66, 1)
+check(count("fsyncs") == before + 1, "nor one through an ordinary mapping")
+check(os.pread(sfd, PAGE + 1, 0) == b"AA" + bytes(PAGE - 2) + b"B", "and all are read")
+priv = mmap.mmap(sfd, 4 * PAGE, mmap.MAP_PRIVATE)
+priv[0] = 90
+check(priv[:2] == b"ZA" and os.pread(sfd, 1, 0) == b"A", "a private store stays private")
+
+# --- sharing and copy-on-write -------------------------------------------------------
+SIZE = 16 * PAGE
+old = pattern(SIZE, 5)
+src = new("src")
+os.pwrite(src, old, 0)
+sm = mmap.mmap(src, SIZE)
+check(sm[5] == old[5], "mapped before it is shared")
+clones = [new(f"clone{i}") for i in range(3)]
+for c in clones:
+    fcntl.ioctl(c, FICLONE, src)
+    same(c, old, "a clone is equal")
+check(all(r[3] & SHARED for r in fiemap(src)), f"fiemap says shared {fiemap(src)}")
+before = count("copies")
+a = bytearray(old)
+a[5000:5010] = b"0123456789"
+os.pwrite(clones[0], b"0123456789", 5000)
+same(clones[0], bytes(a), "a small write to a shared block")
+a[8192:12288] = pattern(4096, 9)
+os.pwrite(clones[0], pattern(4096, 9), 8192)
+same(clones[0], bytes(a), "a write of a whole shared block")
+a[PAGE - 3 : 5 * PAGE + 3] = pattern(4 * PAGE + 6, 11)
+os.pwrite(clones[0], pattern(4 * PAGE + 6, 11), PAGE - 3)
+same(clones[0], bytes(a), "a write across blocks, shared and not")
+check(count("copies") - before == 6, f"one copy a shared block ({count('copies') - before})")
+cm = mmap.mmap(clones[1], SIZE)
+b = bytearray(old)
+check(cm[7 * PAGE] == old[7 * PAGE], "a shared page is mapped")
+before = count("copies")
+cm[7 * PAGE + 1] = 250
+b[7 * PAGE + 1] = 250
+cm[9 * PAGE] = 251
+b[9 * PAGE] = 251
+check(count("copies") == before + 2, "a store to a shared page copies it, mapped before or not")
+same(clones[1], bytes(b), "after stores to shared pages")
+check(bytes(cm[:]) == bytes(b), "and through the mapping")
+sm[7 * PAGE + 2] = 252
+s = bytearray(old)
+s[7 * PAGE + 2] = 252
+same(src, bytes(s), "the source is written as well")
+for c, want in [(clones[0], a), (clones[1], b), (clones[2], old)]:
+    same(c, bytes(want), "nobody sees another's bytes")
+before = count("fsyncs")
+p = addr(None, ctypes.c_size_t(SIZE), 3, MAP_SHARED_VALIDATE | MAP_SYNC, clones[2], ctypes.c_long(0))
+ctypes.memset(p + 11 * PAGE, 1, 1)
+c2 = bytearray(old)
+c2[11 * PAGE] = 1
+check(count("fsyncs") == before + 1, "MAP_SYNC and copy-on-write: fsync first")
+same(clones[2], bytes(c2), "and the right bytes")
+before = count("copies")
+fallocate(clones[2], UNSHARE, 0, SIZE)
+same(clones[2], bytes(c2), "unsharing changes nothing")
+check(not any(r[3] & SHARED for r in fiemap(clones[2])), "and leaves nothing shared")
+check(count("copies") > before, "by copying")
+fallocate(clones[1], ZERO | KEEP, 12 * PAGE + 8, 16)
+b[12 * PAGE + 8 : 12 * PAGE + 24] = bytes(16)
+same(clones[1], bytes(b), "zeroing a part of a shared block copies it")
+os.ftruncate(clones[1], 13 * PAGE + 1)
+os.ftruncate(clones[1], SIZE)
+b[13 * PAGE + 1 :] = bytes(3 * PAGE - 1)
+same(clones[1], bytes(b), "truncation into a shared block copies it")
+same(src, bytes(s), "and leaves the source alone")
+# A write whose source is a mapping of the same range of the same file, shared.
+fcntl.ioctl(clones[0], FICLONE, src)
+mm = mmap.mmap(clones[0], SIZE)
+base = ctypes.addressof(ctypes.c_char.from_buffer(mm))
+n = libc.pwrite(clones[0], ctypes.c_void_p(base), ctypes.c_size_t(SIZE), ctypes.c_long(0))
+check(n == SIZE, f"a write from a mapping of what is written ({n})")
+same(clones[0], bytes(s), "changes nothing")
+
+# --- pinned pages --------------------------------------------------------------------
+fd = new("pinned")
+os.pwrite(fd, pattern(4 * PAGE), 0)
+m = mmap.mmap(fd, 4 * PAGE)
+base = ctypes.addressof(ctypes.c_char.from_buffer(m))
+r, w = os.pipe()
+
+
+class Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+
+
+iov = Iovec(base, PAGE)
+n = libc.vmsplice(w, ctypes.byref(iov), 1, 0)
+check(n == PAGE, f"a page goes into a pipe ({n}, {ctypes.get_errno()})")
+before = count("busy")
+t = threading.Thread(target=os.ftruncate, args=(fd, 0))
+t.start()
+time.sleep(0.5)
+check(t.is_alive(), "truncation waits for a pinned page")
+check(os.read(r, PAGE) == pattern(4 * PAGE)[:PAGE], "the page is what it was")
+t.join(5)
+check(not t.is_alive() and os.fstat(fd).st_size == 0, "and then goes on")
+check(count("busy") > before, "it was told that the page is busy")
+
+# --- wrong answers -------------------------------------------------------------------
+fd = os.open(f"{mnt}/wrong", os.O_RDWR | os.O_CREAT)
+check(refused(lambda: os.pwrite(fd, b"x", 0), errno.EIO), "a hole is no place to write")
+os.ftruncate(fd, 0)
+libc.truncate(f"{mnt}/wrong".encode(), ctypes.c_long(PAGE))
+check(refused(lambda: os.pread(fd, 1, 0), errno.EIO), "nor is what lies beyond the device one to read")
+check(refused(lambda: fiemap(fd), errno.EIO), "nor what does not hold the byte in question")
+
+# --- stress: all at once, ends checked -----------------------------------------------
+fd = new("stress", 64 * PAGE)
+clone = new("stress2", 64 * PAGE)
+stop = time.monotonic() + 3
+
+
+def writer():
+    while time.monotonic() < stop:
+        os.pwrite(fd, b"w" * 5000, (os.urandom(1)[0] % 60) * PAGE + 123)
+
+
+def mapper():
+    while time.monotonic() < stop:
+        with mmap.mmap(fd, 64 * PAGE) as m:
+            for _ in range(20):
+                m[(os.urandom(1)[0] % 64) * PAGE] = 1
+
+
+def puncher():
+    while time.monotonic() < stop:
+        fallocate(fd, KEEP | PUNCH, (os.urandom(1)[0] % 60) * PAGE, 3 * PAGE)
+
+
+def reader():
+    while time.monotonic() < stop:
+        got = os.pread(fd, 64 * PAGE, 0)
+        assert set(got) <= {0, 1, ord("w")}, set(got)
+
+
+def sharer():
+    while time.monotonic() < stop:
+        try:
+            fcntl.ioctl(clone, FICLONE, fd)
+        except OSError as e:
+            assert e.errno == errno.EBUSY
+
+
+errors = []
+
+
+def run(f):
+    try:
+        f()
+    except BaseException as e:
+        errors.append(f"{f.__name__}: {e!r}")
+
+
+threads = [threading.Thread(target=run, args=(f,)) for f in (writer, mapper, puncher, reader, sharer)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+check(not errors, f"all at once: {errors}")
+os.fsync(fd)
+print(f"daxtest: {failed} failed")
+sys.exit(1 if failed else 0)
+PYTHON
+
+rm -f "$mnt"/*
+free=$(stat -f -c %f "$mnt")
+all=$(stat -f -c %b "$mnt")
+[ "$free" = "$all" ] || { echo "FAIL: $((all - free)) blocks are gone"; status=1; }
+umount "$mnt"
+[ ! -e /sys/fs/daxtest ] || { echo "FAIL: sysfs directory stayed"; status=1; }
+rmmod daxtest
+[ "$status" != 0 ] || echo "daxtest: all well"
+exit $status
