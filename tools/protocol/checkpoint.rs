@@ -201,6 +201,7 @@ impl Protocol {
     /// Stores the current superblock into copy `i`.
     pub(crate) fn store_super(&self, state: &mut State, i: usize) {
         let current = state.dram.current;
+        let i = if state.dram.swapped { 1 - i } else { i };
         state.media.supers[i].store(current, By::Keeper);
     }
 

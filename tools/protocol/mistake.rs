@@ -95,6 +95,8 @@ mistakes! {
     ReplayByRing in rings,
     /// Recovery writes copy A first, though a crash has torn copy B.
     CopyNotRepaired in rings,
+    /// Recovery does not repair the older copy; it writes that one first when it next writes.
+    OlderCopyFirst in wrap_copy_lost,
     /// Recovery copies the area home without a fence after that repair.
     RepairNotFenced in wrap_copy_lost,
     /// The next mount number is stored before recovery's checkpoint.

@@ -60,7 +60,9 @@ impl Protocol {
         state.dram = Dram::new(newest);
         // A read-only mount would stop here, with this view, and store nothing.
         state.view = self.overlay(state);
-        if !self.makes(Mistake::CopyNotRepaired) {
+        if self.makes(Mistake::OlderCopyFirst) {
+            state.dram.swapped = copies[1] != Some(newest);
+        } else if !self.makes(Mistake::CopyNotRepaired) {
             for i in (0..2).filter(|&i| copies[i] != Some(newest)) {
                 self.store_super(state, i);
             }

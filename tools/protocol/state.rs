@@ -132,6 +132,8 @@ pub struct Dram {
     pub place_free: bool,
     /// What lies behind a poisoned record is given up.
     pub gives_up: bool,
+    /// Copy B is stored before copy A (only one mistake does that).
+    pub swapped: bool,
 }
 
 impl Dram {
@@ -148,6 +150,7 @@ impl Dram {
             block_free: false,
             place_free: false,
             gives_up: false,
+            swapped: false,
         }
     }
 }
