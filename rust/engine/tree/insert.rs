@@ -137,7 +137,13 @@ impl TreeMut<'_> {
         Ok(())
     }
 
-    pub(super) fn create(&mut self, env: &dyn Env, arena: &mut Arena, block: Block, level: u8) -> Result<()> {
+    pub(super) fn create(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        block: Block,
+        level: u8,
+    ) -> Result<()> {
         let page = arena.take_page().ok_or(Error::NoMemory)?;
         self.frames.create(env, block, page, self.expect(level))
     }
@@ -224,6 +230,7 @@ impl TreeMut<'_> {
     }
 
     /// Makes the interior nodes of `path` ready for a change.
+    #[inline(never)]
     pub(super) fn touch_above(&mut self, env: &dyn Env, path: &Path) -> Result<()> {
         for level in 1..=self.root.level {
             self.frames.touch(env, path.step(level).block)?;
@@ -256,6 +263,7 @@ impl TreeMut<'_> {
 
     /// After an end of `old_end` went away beneath the node of `path` at `from`: finds the largest
     /// ends anew, as far up as it was the largest.
+    #[inline(never)]
     pub(super) fn settle(
         &mut self,
         env: &dyn Env,

@@ -29,10 +29,7 @@ impl TreeMut<'_> {
         }
         let path = self.path(env, key)?;
         let block = path.step(0).block;
-        let leaf = self.node(block, 0)?;
-        let at = leaf.search(&key).map_err(|_| Error::NotFound)?;
-        let end = interval_end(&key, leaf.value(at).ok_or(broken(block))?);
-        let last = leaf.count() == 1;
+        let (at, end, last) = self.victim(block, &key)?;
         self.frames.touch(env, block)?;
         if last || self.kind.is_interval() {
             self.touch_above(env, &path)?;
@@ -41,13 +38,27 @@ impl TreeMut<'_> {
         if last {
             self.prune(env, res, &path, end)?;
         } else {
-            let kind = self.kind;
-            let mut edit = self.frames.edit(env, block)?;
-            change::remove_item(&mut edit, kind, at).ok_or(broken(block))?;
+            self.take_out(env, block, at)?;
             self.settle(env, &path, 0, end)?;
             self.join_up(env, res, &path)?;
         }
         self.shrink(env, res)
+    }
+
+    /// Where in the leaf `key` is, where its interval ends, and whether it is alone there.
+    #[inline(never)]
+    fn victim(&self, leaf: Block, key: &Key) -> Result<(usize, u64, bool)> {
+        let node = self.node(leaf, 0)?;
+        let at = node.search(key).map_err(|_| Error::NotFound)?;
+        let end = interval_end(key, node.value(at).ok_or(broken(leaf))?);
+        Ok((at, end, node.count() == 1))
+    }
+
+    #[inline(never)]
+    fn take_out(&mut self, env: &dyn Env, leaf: Block, at: usize) -> Result<()> {
+        let kind = self.kind;
+        let mut edit = self.frames.edit(env, leaf)?;
+        change::remove_item(&mut edit, kind, at).ok_or(broken(leaf))
     }
 
     /// Takes the leaf of `path`, whose one item goes away, out of the tree, and every node above
