@@ -13,6 +13,9 @@
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![allow(
     clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
     dead_code,
     improper_ctypes,
     missing_docs,

@@ -6,7 +6,7 @@
 //! stays the entry's own whatever else comes and goes. 0 and 1 are `.` and `..`. The listing goes
 //! on at the first entry whose cookie is not below the position.
 
-use crate::{bindings, mode::FileType};
+use crate::{bindings, file::File, mode::FileType, superblock::FileSystem};
 use kernel::error::Result;
 
 /// Takes the entries of a directory, for `getdents(2)` and others (`struct dir_context`).
@@ -53,14 +53,9 @@ impl Emitter<'_> {
     }
 
     /// Shows `.` and `..`, as far as they are not behind. Returns false if there is no more room.
-    pub fn emit_dots(&mut self, own: u64, parent: u64) -> bool {
-        for (cookie, name, ino) in [(0, &b"."[..], own), (1, &b".."[..], parent)] {
-            if self.position() <= cookie && !self.emit(name, ino, Some(FileType::Directory), cookie)
-            {
-                return false;
-            }
-        }
-        true
+    pub fn emit_dots<T: FileSystem>(&mut self, file: &File<T>) -> bool {
+        // SAFETY: both are alive.
+        unsafe { bindings::dir_emit_dots(file.as_ptr(), self.0) }
     }
 
     /// Shows what an iterator gives, in the order of cookies, until it ends or there is no room.

@@ -51,7 +51,7 @@ use core::{
 use kernel::{
     str::CString,
     sync::aref::{ARef, AlwaysRefCounted},
-    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+    sync::atomic::{Acquire, Atomic, Relaxed},
     types::Opaque,
 };
 
@@ -68,6 +68,7 @@ use kernel::{
 pub struct INode<T: FileSystem> {
     inode: Opaque<bindings::inode>,
     ready: Atomic<bool>,
+    abandoned: Atomic<bool>,
     link: UnsafeCell<Option<CString>>,
     data: UnsafeCell<MaybeUninit<T::InodeData>>,
     _type: PhantomData<fn() -> T>,
@@ -121,9 +122,15 @@ impl<T: FileSystem> INode<T> {
         self.inode.get()
     }
 
-    /// Whether the inode was filled, for trampolines that also see inodes that were not.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Acquire)
+    /// Whether the inode was filled and not given up since, for trampolines that also see others.
+    pub(crate) fn is_live(&self) -> bool {
+        self.ready.load(Acquire) && !self.abandoned.load(Relaxed)
+    }
+
+    /// Keeps the filesystem's operations from an inode that was filled but never published. Its
+    /// data stays, because someone may have taken a reference.
+    fn abandon(&self) {
+        self.abandoned.store(true, Relaxed);
     }
 
     /// The filesystem's own part.
@@ -367,8 +374,10 @@ impl<T: FileSystem> INode<T> {
     ///
     /// `object` must be an unused slab object of this type, with the C inode constructed.
     pub(crate) unsafe fn prepare(object: *mut Self) {
-        // SAFETY: the caller's promise; `ready` is not yet initialised and needs no drop.
+        // SAFETY: the caller's promise; the field is not yet initialised and needs no drop.
         unsafe { (&raw mut (*object).ready).write(Atomic::new(false)) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*object).abandoned).write(Atomic::new(false)) };
         // SAFETY: as above.
         unsafe { (&raw mut (*object).link).write(UnsafeCell::new(None)) };
     }
@@ -383,20 +392,9 @@ impl<T: FileSystem> INode<T> {
         let this = unsafe { &*object };
         // SAFETY: as above; it is initialised by `prepare` and dropped once, here.
         unsafe { ptr::drop_in_place(this.link.get()) };
-        // SAFETY: as above.
-        unsafe { this.unfill() };
-    }
-
-    /// Takes the data away again, if there is any.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else may see the inode as filled.
-    unsafe fn unfill(&self) {
-        if self.ready.load(Relaxed) {
-            self.ready.store(false, Release);
-            // SAFETY: it was ready, so the data is initialised; it is ours by the caller's promise.
-            unsafe { (*self.data.get()).assume_init_drop() };
+        if this.ready.load(Relaxed) {
+            // SAFETY: it is ready, so the data is initialised; ours as above, dropped once, here.
+            unsafe { (*this.data.get()).assume_init_drop() };
         }
     }
 }

@@ -40,4 +40,5 @@ pub mod work;
 
 pub use file::File;
 pub use inode::INode;
+pub use registration::Registration;
 pub use superblock::{FileSystem, SuperBlock};

@@ -6,12 +6,20 @@
 //!
 //! ```ignore
 //! module! {
-//!     type: vfs::Module<MyFs>,
+//!     type: MyFs,
 //!     name: "myfs",
 //!     authors: ["…"],
 //!     description: "…",
 //!     license: "GPL",
 //!     alias: ["fs-myfs"],      // what MODULE_ALIAS_FS makes: mount(8) loads the module
+//! }
+//!
+//! struct MyFs(Pin<KBox<Registration<MyFs>>>);
+//!
+//! impl kernel::Module for MyFs {
+//!     fn init(module: &'static ThisModule) -> Result<Self> {
+//!         Ok(MyFs(KBox::pin_init(Registration::new(module), GFP_KERNEL)?))
+//!     }
 //! }
 //! ```
 
@@ -117,20 +125,5 @@ impl<T: FileSystem> PinnedDrop for Registration<T> {
         unsafe { bindings::rcu_barrier() };
         // SAFETY: all objects are freed.
         unsafe { bindings::kmem_cache_destroy(self.cache) };
-    }
-}
-
-/// A module that is one filesystem and nothing else.
-#[pin_data]
-pub struct Module<T: FileSystem> {
-    #[pin]
-    registration: Registration<T>,
-}
-
-impl<T: FileSystem> kernel::InPlaceModule for Module<T> {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            registration <- Registration::new(module),
-        })
     }
 }

@@ -103,7 +103,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     type InodeData: Send + Sync + 'static;
 
     /// Mount options while they are being collected.
-    type Options: Send + 'static;
+    type Options: Default + Send + 'static;
 
     /// The type's name, as `mount -t` takes it.
     const NAME: &'static CStr;
@@ -112,7 +112,10 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     const FLAGS: Flags = Flags::NONE;
 
     /// What it is mounted on.
-    const SOURCE: Source;
+    const SOURCE: Source = Source::Nothing;
+
+    /// The longest name in bytes; lookups of longer ones fail with `ENAMETOOLONG` unasked.
+    const NAME_MAX: u32 = 255;
 
     /// File handles for NFS and `open_by_handle_at`; none by default.
     const EXPORT: Option<export::Ops<Self>> = None;
@@ -120,13 +123,18 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// The options before the first is parsed: defaults, or on a remount what is in force.
     ///
     /// No locks.
-    fn options(mounted: Option<&SuperBlock<Self>>) -> Result<Self::Options>;
+    fn options(_mounted: Option<&SuperBlock<Self>>) -> Result<Self::Options> {
+        Ok(Self::Options::default())
+    }
 
     /// Takes one option of the mount call; for one that is unknown returns
     /// [`parameter.unknown()`](Parameter::unknown), and the VFS refuses it by name.
     ///
-    /// Options the VFS knows (`ro`, `sync`, `lazytime`, …) and `source` do not come here. No locks.
-    fn parse(options: &mut Self::Options, parameter: &Parameter<'_>) -> Result;
+    /// Options the VFS knows (`ro`, `sync`, `lazytime`, …) and `source` do not come here; by
+    /// default no others are known. No locks.
+    fn parse(_options: &mut Self::Options, parameter: &Parameter<'_>) -> Result {
+        parameter.unknown()
+    }
 
     /// Reads what is needed to know the filesystem and makes its data; settles block size, limits
     /// and so on in `sb`.
@@ -366,7 +374,8 @@ impl<T: FileSystem> SuperBlock<T, New> {
         self
     }
 
-    /// Sets the grain of times in nanoseconds (1 to 10⁹), and the first and last second.
+    /// Sets the grain of times in nanoseconds (1 to 10⁹; 1 by default), and the first and last
+    /// second (all by default).
     pub fn set_times(&self, grain: u32, first: i64, last: i64) -> &Self {
         // SAFETY: only this task has the superblock.
         let sb = unsafe { &mut *self.as_ptr() };
@@ -421,6 +430,14 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
         Blank::new(self)
     }
 
+    /// An inode number of 32 bits, above `reserved`, that no inode in the table of numbers has.
+    pub fn unique_ino(&self, reserved: u32) -> u64 {
+        // SAFETY: the superblock is alive.
+        let ino = unsafe { bindings::iunique(self.as_ptr(), reserved as usize) };
+        // LOSSLESS: as the name says.
+        ino as u64
+    }
+
     /// Whether writing is allowed in principle and nothing has stopped it: not frozen.
     pub fn is_active(&self) -> bool {
         // SAFETY: a racy read of one word, as C does it.
@@ -436,10 +453,11 @@ impl<'a> StatFs<'a> {
     /// # Safety
     ///
     /// `ptr` must be valid for `'a`, and nobody else may use it.
-    pub(crate) unsafe fn from_raw(ptr: *mut bindings::kstatfs) -> Self {
+    pub(crate) unsafe fn from_raw(ptr: *mut bindings::kstatfs, name_max: u32) -> Self {
         // SAFETY: the caller's promise.
         let stat = unsafe { &mut *ptr };
-        stat.f_namelen = 255;
+        // LOSSLESS: `long` has 64 bits.
+        stat.f_namelen = name_max as _;
         Self(stat)
     }
 
@@ -471,12 +489,6 @@ impl<'a> StatFs<'a> {
     pub fn fsid(&mut self, id: u64) -> &mut Self {
         // SAFETY: the helper writes the field.
         unsafe { bindings::u64_to_fsid(id, &mut self.0.f_fsid) };
-        self
-    }
-
-    /// The longest name, in bytes.
-    pub fn name_length(&mut self, bytes: u8) -> &mut Self {
-        self.0.f_namelen = bytes.into();
         self
     }
 }

@@ -16,7 +16,7 @@ pub struct Kiocb<'a, T: FileSystem> {
     _type: PhantomData<fn() -> T>,
 }
 
-impl<T: FileSystem> Kiocb<'_, T> {
+impl<'a, T: FileSystem> Kiocb<'a, T> {
     /// # Safety
     ///
     /// `ptr` must be valid for `'a`, its file one of `T`, and nobody else may use it.
@@ -33,8 +33,9 @@ impl<T: FileSystem> Kiocb<'_, T> {
     }
 
     /// The file.
-    pub fn file(&self) -> &File<T> {
-        // SAFETY: the file is one of `T` by the contract of `from_raw`, and held by the caller.
+    pub fn file(&self) -> &'a File<T> {
+        // SAFETY: the file is one of `T` by the contract of `from_raw`, and the caller holds it for
+        // all of the call.
         unsafe { File::from_raw(self.iocb.ki_filp) }
     }
 

@@ -123,6 +123,39 @@ pub enum Nature<T: FileSystem> {
 }
 
 impl<T: FileSystem> Nature<T> {
+    /// A directory with the operations of `I` and `F`.
+    pub fn directory<I, F>() -> Self
+    where
+        I: super::Operations<FileSystem = T>,
+        F: file::Operations<FileSystem = T>,
+    {
+        Nature::Directory {
+            inode: Ops::new::<I>(),
+            file: file::Ops::new::<F>(),
+        }
+    }
+
+    /// A regular file with the operations of `I` and `F`.
+    pub fn regular<I, F>(mapping: Option<mapping::Ops<T>>) -> Self
+    where
+        I: super::Operations<FileSystem = T>,
+        F: file::Operations<FileSystem = T>,
+    {
+        Nature::Regular {
+            inode: Ops::new::<I>(),
+            file: file::Ops::new::<F>(),
+            mapping,
+        }
+    }
+
+    /// A symbolic link that keeps its target in memory and can do nothing else.
+    pub fn symlink(target: CString) -> Self {
+        Nature::Symlink {
+            inode: Ops::symlink(),
+            target: Some(target),
+        }
+    }
+
     /// The type bits of the mode.
     pub fn file_type(&self) -> FileType {
         match self {
@@ -224,18 +257,44 @@ impl<T: FileSystem> Blank<T> {
     /// Decides owner, group and mode as a file that this task creates in `dir` gets them:
     /// set-group-id directories give their group on, and to directories the bit as well.
     ///
-    /// Read them with the other methods, and fill them in with [`Params`].
-    pub fn init_owner(&mut self, idmap: &Idmap, dir: &INode<T>, mode: Mode) -> &mut Self {
-        // SAFETY: the inode is ours alone; `idmap` and `dir` are alive.
+    /// Without `dir` (a root directory) they are simply this task's. Read them with the other
+    /// methods, or take them over with [`params`](Self::params).
+    pub fn init_owner(&mut self, idmap: &Idmap, dir: Option<&INode<T>>, mode: Mode) -> &mut Self {
+        let dir = dir.map_or(ptr::null_mut(), INode::as_ptr);
+        // SAFETY: the inode is ours alone; `idmap` is alive, and so is `dir` unless it is null,
+        // which the function allows.
         unsafe {
-            bindings::inode_init_owner(
-                idmap.as_ptr(),
-                self.inode.as_ptr(),
-                dir.as_ptr(),
-                mode.bits(),
-            )
+            bindings::inode_init_owner(idmap.as_ptr(), self.inode.as_ptr(), dir, mode.bits())
         };
         self
+    }
+
+    /// What a new file of this nature is filled with: owner and permissions as
+    /// [`init_owner`](Self::init_owner) decided, one link, all times now; empty, but for a symbolic
+    /// link, whose size is that of its target.
+    pub fn params(&self, nature: Nature<T>) -> Params<T> {
+        let now = self.current_time();
+        let size = match &nature {
+            Nature::Symlink {
+                target: Some(target),
+                ..
+            } => i64::try_from(target.to_bytes().len()).unwrap_or(i64::MAX),
+            _ => 0,
+        };
+        Params {
+            nature,
+            permissions: self.mode().permissions(),
+            uid: self.uid(),
+            gid: self.gid(),
+            nlink: 1,
+            size,
+            blocks: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            generation: 0,
+            flags: Flags::NONE,
+        }
     }
 
     /// The owner, as the media numbers it.
@@ -457,8 +516,6 @@ impl<T: FileSystem> Drop for Filled<T> {
     fn drop(&mut self) {
         // What the VFS does with the inode from here on is none of the filesystem's business: it
         // never was one of its files. The C side of the undoing follows with the field.
-        //
-        // SAFETY: it was not published, so nobody else sees it as filled.
-        unsafe { self.inode().unfill() };
+        self.inode().abandon();
     }
 }

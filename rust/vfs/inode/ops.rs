@@ -44,6 +44,16 @@ impl<T: FileSystem> Ops<T> {
         Self(&super::tables::Tables::<U>::TABLE, PhantomData)
     }
 
+    /// The kernel's own table for symbolic links whose target was given with
+    /// [`Nature::Symlink`](super::Nature::Symlink).
+    pub fn symlink() -> Self {
+        // INVARIANT: a static of the kernel, whose function reads the kept target.
+        Self(
+            &raw const bindings::simple_symlink_inode_operations,
+            PhantomData,
+        )
+    }
+
     pub(crate) fn as_ptr(self) -> *const bindings::inode_operations {
         self.0
     }

@@ -15,8 +15,10 @@ use super::{
 use crate::{
     bindings,
     dentry::{Child, Dentry, Negative, Positive, Tmpfile, Unhashed},
+    error::ENAMETOOLONG,
     idmap::Idmap,
     mode::{Device, Mode},
+    superblock::FileSystem,
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -74,6 +76,9 @@ impl<U: Operations> Tables<U> {
         let dir = unsafe { Locked::new(dir) };
         // SAFETY: the dentry is being looked up by this call.
         let dentry = unsafe { Unhashed::from_raw(dentry) };
+        if dentry.name().len() > U::FileSystem::NAME_MAX as usize {
+            return Error::from(ENAMETOOLONG).to_ptr();
+        }
         U::lookup(dir, dentry).map_or_else(Error::to_ptr, |found| found.into_raw())
     }
 

@@ -76,7 +76,7 @@ impl<T: FileSystem> Tables<T> {
     unsafe extern "C" fn dirty_inode(inode: *mut bindings::inode, flags: c_int) {
         // SAFETY: an object of `alloc_inode`, alive.
         let inode: &INode<T> = unsafe { INode::from_raw(inode) };
-        if inode.is_ready() {
+        if inode.is_live() {
             // CAST: the same bits.
             T::dirty_inode(inode, flags as u32);
         }
@@ -89,7 +89,7 @@ impl<T: FileSystem> Tables<T> {
     ) -> c_int {
         // SAFETY: an object of `alloc_inode`, alive.
         let inode: &INode<T> = unsafe { INode::from_raw(inode) };
-        if !inode.is_ready() {
+        if !inode.is_live() {
             return 0;
         }
         // SAFETY: alive for the call.
@@ -102,7 +102,7 @@ impl<T: FileSystem> Tables<T> {
     unsafe extern "C" fn drop_inode(inode: *mut bindings::inode) -> c_int {
         // SAFETY: an object of `alloc_inode`, alive.
         let inode: &INode<T> = unsafe { INode::from_raw(inode) };
-        if !inode.is_ready() {
+        if !inode.is_live() {
             return 1;
         }
         T::drop_inode(inode).into()
@@ -116,7 +116,7 @@ impl<T: FileSystem> Tables<T> {
         unsafe { bindings::dax_break_layout_final(inode) };
         // SAFETY: the inode is being evicted.
         unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };
-        if T::HAS_EVICT_INODE && this.is_ready() {
+        if T::HAS_EVICT_INODE && this.is_live() {
             T::evict_inode(this);
         }
         // SAFETY: no pages are left.
@@ -155,7 +155,7 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: a dentry of a mounted superblock.
         let dentry: &Dentry<T> = unsafe { Dentry::from_raw(dentry) };
         // SAFETY: the caller's, for this call's use alone.
-        let mut stat = unsafe { StatFs::from_raw(stat.cast()) };
+        let mut stat = unsafe { StatFs::from_raw(stat.cast(), T::NAME_MAX) };
         result(T::statfs(dentry, &mut stat))
     }
 
@@ -229,6 +229,10 @@ pub(crate) fn fill<T: FileSystem>(
         // SAFETY: as above.
         unsafe { (*sb).s_export_op = export.as_ptr() };
     }
+    // The VFS begins with whole seconds, the grain of filesystems that know nothing better.
+    //
+    // SAFETY: as above.
+    unsafe { (*sb).s_time_gran = 1 };
     // SAFETY: as above; it has no data yet.
     let new: &SuperBlock<T, New> = unsafe { SuperBlock::from_raw(sb) };
     let data = T::fill_super(new, options, context)?;
