@@ -175,7 +175,11 @@ fn make(
         permissions: mode.permissions(),
         uid: blank.uid(),
         gid: blank.gid(),
-        nlink: if let Nature::Directory { .. } = nature { 2 } else { 1 },
+        nlink: if let Nature::Directory { .. } = nature {
+            2
+        } else {
+            1
+        },
         size: 0,
         blocks: 0,
         atime: now,
@@ -212,7 +216,11 @@ impl FileSystem for DaxTest {
         parameter.unknown()
     }
 
-    fn fill_super(sb: &SuperBlock<Self, New>, _: &(), fc: &Context<'_>) -> Result<Self::SuperData> {
+    fn fill_super(
+        sb: &SuperBlock<Self, New>,
+        (): &(),
+        fc: &Context<'_>,
+    ) -> Result<Self::SuperData> {
         sb.set_magic(0x6461_7874).set_max_bytes(1 << 40);
         sb.set_block_size(PAGE as u32)?;
         let device = sb.block_device().ok_or(ENODEV)?;
@@ -223,7 +231,10 @@ impl FileSystem for DaxTest {
         let stats = Arc::new(Stats::new(), GFP_KERNEL)?;
         let directory = sysfs::Directory::new(&ROOT, sb.id(), stats.clone(), &FILES)?;
         let space = Space::new(region.len())?;
-        let names = Names { next: 0, all: KVec::new() };
+        let names = Names {
+            next: 0,
+            all: KVec::new(),
+        };
         KBox::pin_init(
             pin_init!(Mount {
                 region,
@@ -272,7 +283,9 @@ impl inode::Operations for DirOps {
     ) -> Result<Found<'a, DaxTest>> {
         let names = dir.super_block().data().get_ref().names.lock();
         let found = names.position(name.name());
-        let inode = found.and_then(|at| names.all.get(at)).map(|(_, inode)| inode.clone());
+        let inode = found
+            .and_then(|at| names.all.get(at))
+            .map(|(_, inode)| inode.clone());
         drop(names);
         name.splice_alias(inode)
     }
@@ -290,11 +303,22 @@ impl inode::Operations for DirOps {
             mapping: Some(dax::operations()),
         };
         let sb = dir.super_block();
-        let new = make(sb, Some((idmap, &dir)), mode, nature, name.name() == b"wrong")?;
+        let new = make(
+            sb,
+            Some((idmap, &dir)),
+            mode,
+            nature,
+            name.name() == b"wrong",
+        )?;
         let mut copy = KVec::new();
         copy.extend_from_slice(name.name(), GFP_KERNEL)?;
         let entry = (copy, new.inode().into());
-        sb.data().get_ref().names.lock().all.push(entry, GFP_KERNEL)?;
+        sb.data()
+            .get_ref()
+            .names
+            .lock()
+            .all
+            .push(entry, GFP_KERNEL)?;
         name.instantiate(new)
     }
 
@@ -329,11 +353,15 @@ impl file::Operations for DirFile {
         }
         // The directory is locked, but an entry may go to a page that faults: one at a time.
         loop {
-            let Ok(at) = usize::try_from(out.position() - 2) else { return Err(EINVAL) };
+            let Ok(at) = usize::try_from(out.position() - 2) else {
+                return Err(EINVAL);
+            };
             let mut name = KVec::new();
             let ino = {
                 let names = file.super_block().data().get_ref().names.lock();
-                let Some((n, inode)) = names.all.get(at) else { return Ok(()) };
+                let Some((n, inode)) = names.all.get(at) else {
+                    return Ok(());
+                };
                 name.extend_from_slice(n, GFP_KERNEL)?;
                 inode.ino()
             };

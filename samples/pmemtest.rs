@@ -255,7 +255,15 @@ fn stores(checks: &mut Checks, region: &Region) -> Result {
         bytes.push(pattern(i), GFP_KERNEL)?;
     }
     // Ends of every alignment, past the cache and through it.
-    for (at, len) in [(0, 8192), (1, 1), (3, 8), (7, 64), (63, 130), (13, 4097), (4095, 2)] {
+    for (at, len) in [
+        (0, 8192),
+        (1, 1),
+        (3, 8),
+        (7, 64),
+        (63, 130),
+        (13, 4097),
+        (4095, 2),
+    ] {
         let start = base + at as u64;
         let part = bytes.get(..len).ok_or(EINVAL)?;
         for cached in [false, true] {
@@ -311,7 +319,12 @@ fn copies(checks: &mut Checks, region: &Region) -> Result {
         bytes.push(pattern(i), GFP_KERNEL)?;
     }
     media.write(base, &bytes)?;
-    for (from, to, len) in [(0u64, 0u64, 4096usize), (1, 9, 255), (5, 2, 257), (100, 100, 1000)] {
+    for (from, to, len) in [
+        (0u64, 0u64, 4096usize),
+        (1, 9, 255),
+        (5, 2, 257),
+        (100, 100, 1000),
+    ] {
         let target = base + (1 << 20);
         media.zero(target, 8192)?;
         media.copy_within(base + from, target + to, len)?;
@@ -426,7 +439,10 @@ fn locks(checks: &mut Checks) -> Result {
     }
     checks.that(*b.read_killable()? == 1, "what was written is read");
     *b.write_killable()? += 10;
-    checks.that(b.try_write().map(|g| *g) == Some(11), "a free lock is taken");
+    checks.that(
+        b.try_write().map(|g| *g) == Some(11),
+        "a free lock is taken",
+    );
     checks.that(
         Nesting::new(Nesting::LIMIT).is_none(),
         "lockdep knows no ninth rank",
@@ -484,7 +500,12 @@ fn waits(checks: &mut Checks) -> Result {
     )?;
     let queue = Arc::new(work::Queue::new(c"pmemtest", 1)?, GFP_KERNEL)?;
     let ring = KBox::pin_init(
-        Work::new(queue, Ring(bell.clone()), c"pmemtest_ring", static_lock_class!()),
+        Work::new(
+            queue,
+            Ring(bell.clone()),
+            c"pmemtest_ring",
+            static_lock_class!(),
+        ),
         GFP_KERNEL,
     )?;
     let second = Duration::from_secs(10);
@@ -507,7 +528,9 @@ fn waits(checks: &mut Checks) -> Result {
     );
     ring.run_now();
     checks.that(
-        bell.queue.wait_timeout(Sleep::Killable, second, || rung() == 2) == Ok(()),
+        bell.queue
+            .wait_timeout(Sleep::Killable, second, || rung() == 2)
+            == Ok(()),
         "the work runs, and once more as it asked for",
     );
     ring.run_after(Duration::from_secs(3600));

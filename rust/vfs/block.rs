@@ -100,7 +100,7 @@ impl Opened {
         // only compared and printed, and no holder operations are given.
         let file = unsafe {
             bindings::bdev_file_open_by_path(
-                path.as_ptr().cast(),
+                path.as_char_ptr(),
                 mode,
                 holder.cast_mut().cast(),
                 core::ptr::null(),

@@ -8,5 +8,5 @@ use crate::bindings;
 #[inline]
 pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     // SAFETY: `bytes` is readable for its length.
-    unsafe { bindings::crc32c(crc, bytes.as_ptr().cast(), bytes.len() as _) }
+    unsafe { bindings::crc32c(crc, bytes.as_ptr().cast(), bytes.len()) }
 }

@@ -240,8 +240,7 @@ impl Drop for NoFaults {
 pub fn fault_in(source: &IovIterSource<'_>, len: usize) -> Result<usize> {
     let len = len.min(source.len());
     // SAFETY: the iterator is valid, and only read.
-    let missing =
-        unsafe { bindings::fault_in_iov_iter_readable(iter_of(source), len) };
+    let missing = unsafe { bindings::fault_in_iov_iter_readable(iter_of(source), len) };
     let there = len.saturating_sub(missing);
     if there == 0 && len > 0 {
         return Err(EFAULT);

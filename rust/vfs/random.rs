@@ -8,7 +8,7 @@ use crate::bindings;
 /// bytes are as good as it can make them.
 pub fn fill(out: &mut [u8]) {
     // SAFETY: `out` is valid for writes of its length.
-    unsafe { bindings::get_random_bytes(out.as_mut_ptr().cast(), out.len() as _) };
+    unsafe { bindings::get_random_bytes(out.as_mut_ptr().cast(), out.len()) };
 }
 
 /// A random word.

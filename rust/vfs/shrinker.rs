@@ -4,11 +4,7 @@
 
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::{
-    prelude::*,
-    str::{CStr},
-    sync::Arc,
-};
+use kernel::{prelude::*, str::CStr, sync::Arc};
 
 /// Something that can give memory back.
 pub trait Shrink: Send + Sync + 'static {
@@ -103,7 +99,7 @@ unsafe extern "C" fn scan<T: Shrink>(
     let owner = unsafe { owner::<T>(raw) };
     // SAFETY: reclaim gives a valid control block.
     let (wanted, mask) = unsafe { ((*control).nr_to_scan, (*control).gfp_mask) };
-    match owner.scan(wanted as usize, mask & bindings::GFP_FS_BIT != 0) {
+    match owner.scan(wanted, mask & bindings::GFP_FS_BIT != 0) {
         Some(freed) => freed as kernel::ffi::c_ulong,
         // SHRINK_STOP.
         None => kernel::ffi::c_ulong::MAX,

@@ -19,7 +19,7 @@ use kernel::{
     container_of,
     error::to_result,
     prelude::*,
-    str::{CStr},
+    str::CStr,
     sync::{Arc, Completion},
     types::Opaque,
 };
@@ -62,7 +62,7 @@ impl<T> Attribute<T> {
     pub const fn new(name: &'static CStr, show: fn(&T, &mut Text<'_>) -> fmt::Result) -> Self {
         // SAFETY: the C structure is valid with all bits zero.
         let mut raw: bindings::attribute = unsafe { core::mem::zeroed() };
-        raw.name = name.as_ptr().cast();
+        raw.name = kernel::str::as_char_ptr_in_const_context(name);
         raw.mode = 0o444;
         Self {
             raw: Opaque::new(raw),
@@ -293,7 +293,8 @@ unsafe extern "C" fn show<T: Send + Sync + 'static>(
         return 0;
     };
     // SAFETY: sysfs gives a zeroed page of its own for the text.
-    let page = unsafe { core::slice::from_raw_parts_mut(page.as_ptr(), crate::pmem::PAGE as usize) };
+    let page =
+        unsafe { core::slice::from_raw_parts_mut(page.as_ptr(), crate::pmem::PAGE as usize) };
     let mut text = Text { page, used: 0 };
     match (file.show)(&node.state, &mut text) {
         Ok(()) => text.used as isize,

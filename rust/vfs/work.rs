@@ -19,7 +19,7 @@ use core::{marker::PhantomPinned, pin::Pin, ptr::NonNull, time::Duration};
 use kernel::{
     container_of,
     prelude::*,
-    str::{CStr},
+    str::CStr,
     sync::{Arc, LockClassKey},
     types::Opaque,
 };
@@ -154,13 +154,14 @@ impl<J: Job> Work<J> {
 
     /// Has it run after `delay`, unless it is due already: then that stands. Does not sleep.
     pub fn run_after(&self, delay: Duration) {
+        let delay = clock::jiffies(delay).unsigned_abs();
         // SAFETY: work and queue are initialised; the queue lives as long as `self`.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as kernel::ffi::c_int,
                 self.queue.raw.as_ptr(),
                 self.raw.get(),
-                clock::jiffies(delay) as _,
+                delay,
             )
         };
     }

@@ -69,7 +69,12 @@ pub(super) struct FileOps;
 impl inode::Operations for FileOps {
     type FileSystem = DaxTest;
 
-    fn setattr(idmap: &Idmap, dentry: &Dentry<DaxTest>, inode: Held<'_>, attr: &mut Iattr<'_>) -> Result {
+    fn setattr(
+        idmap: &Idmap,
+        dentry: &Dentry<DaxTest>,
+        inode: Held<'_>,
+        attr: &mut Iattr<'_>,
+    ) -> Result {
         attr.prepare(idmap, dentry)?;
         if let Some(size) = attr.size() {
             let (old, new) = (inode.size() as u64, size as u64);
@@ -107,7 +112,8 @@ impl Opened {
         loop {
             let ready = dax::fault_in(from, most)?;
             let mut quiet = inode.inode().lock_mapping();
-            let Some(reserved) = space::Reserved::new(inode.inode(), &(at..at + ready as u64))? else {
+            let Some(reserved) = space::Reserved::new(inode.inode(), &(at..at + ready as u64))?
+            else {
                 drop(quiet);
                 return dax::write(inode, iocb, from, ready, MAP);
             };
@@ -120,7 +126,9 @@ impl Opened {
             let range = at..at + *done.as_ref().unwrap_or(&0) as u64;
             while !range.is_empty() {
                 dax::write_and_wait(inode.inode(), range.clone())?;
-                let Err(busy) = dax::break_layout(&quiet, range.clone()) else { break };
+                let Err(busy) = dax::break_layout(&quiet, range.clone()) else {
+                    break;
+                };
                 mount(&inode).stats.busy.fetch_add(1, Relaxed);
                 drop(quiet);
                 busy.wait()?;

@@ -32,7 +32,9 @@ pub(super) struct Space {
 impl Space {
     pub(super) fn new(bytes: u64) -> Result<Self> {
         let blocks = usize::try_from(bytes / PAGE)?;
-        Ok(Self { owners: KVVec::from_elem(0, blocks, GFP_KERNEL)? })
+        Ok(Self {
+            owners: KVVec::from_elem(0, blocks, GFP_KERNEL)?,
+        })
     }
 
     pub(super) fn count(&self) -> (u64, u64) {
@@ -49,7 +51,11 @@ impl Space {
             .position(|run| run.iter().all(|&owners| owners == 0))
             .ok_or(ENOSPC)?;
         let first = run * n;
-        self.owners.iter_mut().skip(first).take(n).for_each(|o| *o = 1);
+        self.owners
+            .iter_mut()
+            .skip(first)
+            .take(n)
+            .for_each(|o| *o = 1);
         Ok(first as u64 * PAGE)
     }
 
@@ -111,7 +117,11 @@ pub(super) fn run(inode: &Inode, slots: &[Slot], block: u64, most: u64) -> Resul
         }
         blocks += 1;
     }
-    Ok(Run { first, shared, blocks })
+    Ok(Run {
+        first,
+        shared,
+        blocks,
+    })
 }
 
 /// Makes sure that the file has `blocks` slots.
@@ -162,7 +172,10 @@ impl Reserved {
     pub(super) fn new(inode: &Inode, range: &Range<u64>) -> Result<Option<Self>> {
         let (first, end) = (range.start / PAGE, range.end.div_ceil(PAGE));
         let slots = inode.data().map.read();
-        let mut this = Self { first, places: KVec::new() };
+        let mut this = Self {
+            first,
+            places: KVec::new(),
+        };
         let mut in_place = true;
         for block in first..end {
             let found = run(inode, &slots, block, 1)?;
@@ -260,7 +273,9 @@ impl Map for Where {
         use Purpose::{Read, ReadFault, Report, Unshare, Write, WriteFault, Zero};
         let block = request.pos / PAGE;
         let pos = block * PAGE;
-        let most = (request.pos - pos + request.len).div_ceil(PAGE).min(1 << 16);
+        let most = (request.pos - pos + request.len)
+            .div_ceil(PAGE)
+            .min(1 << 16);
         let mut slots = inode.data().map.write();
         let found = run(inode, &slots, block, most)?;
         let len = found.blocks * PAGE;
@@ -278,9 +293,7 @@ impl Map for Where {
             }
         }
         match (request.purpose, found.first) {
-            (Read | ReadFault | Report | Zero | Unshare, Slot::Hole) => {
-                Ok(Mapping::hole(pos, len))
-            }
+            (Read | ReadFault | Report | Zero | Unshare, Slot::Hole) => Ok(Mapping::hole(pos, len)),
             (Read | ReadFault | Report | Zero | Unshare, Slot::Preallocated(at)) => {
                 Ok(Mapping::preallocated(pos, len, at))
             }
@@ -309,13 +322,21 @@ impl Map for Where {
                 media.zero(at, (blocks * PAGE) as usize)?;
                 media.fence();
                 extend(&mut slots, block + blocks)?;
-                for (i, slot) in slots.iter_mut().skip(block as usize).take(blocks as usize).enumerate()
+                for (i, slot) in slots
+                    .iter_mut()
+                    .skip(block as usize)
+                    .take(blocks as usize)
+                    .enumerate()
                 {
                     *slot = Slot::Written(at + i as u64 * PAGE);
                 }
                 let fresh = Mapping::fresh(pos, blocks * PAGE, at);
                 // As if the metadata were not durable yet, so that MAP_SYNC has to ask.
-                Ok(if request.purpose == WriteFault { fresh.dirty() } else { fresh })
+                Ok(if request.purpose == WriteFault {
+                    fresh.dirty()
+                } else {
+                    fresh
+                })
             }
         }
     }

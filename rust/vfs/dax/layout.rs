@@ -114,7 +114,11 @@ pub fn unmap<T: FileSystem>(inode: &INode<T>, range: Range<u64>, private: bool) 
     // The function rounds the length up, but the beginning down: it must begin on a page.
     let first = first - first % crate::pmem::PAGE as i64;
     // To the end of the file is said by zero.
-    let len = if last == i64::MAX { 0 } else { last - first + 1 };
+    let len = if last == i64::MAX {
+        0
+    } else {
+        last - first + 1
+    };
     // SAFETY: the mapping is alive.
     unsafe { bindings::unmap_mapping_range(inode.mapping(), first, len, private.into()) };
 }

@@ -110,9 +110,8 @@ impl<P> Mapping<P> {
 
     /// Whether this is an answer to `request`, given a region of `room` bytes.
     pub(super) fn answers(&self, request: &Request, room: u64) -> bool {
-        let fits = |at: u64| {
-            is_aligned(at) && at.checked_add(self.len).is_some_and(|end| end <= room)
-        };
+        let fits =
+            |at: u64| is_aligned(at) && at.checked_add(self.len).is_some_and(|end| end <= room);
         let placed = match self.what {
             What::Hole => true,
             What::Copied { new, old } => fits(new) && fits(old),
@@ -176,7 +175,11 @@ impl<P> Mapping<P> {
             What::Copied { new, old } => {
                 // Never F_SHARED here: the core would take it for "nothing to copy".
                 self.write(srcmap, region, bindings::IOMAP_MAPPED, place(old)?, 0);
-                (bindings::IOMAP_MAPPED, place(new)?, bindings::IOMAP_F_SHARED)
+                (
+                    bindings::IOMAP_MAPPED,
+                    place(new)?,
+                    bindings::IOMAP_F_SHARED,
+                )
             }
         };
         if self.dirty {

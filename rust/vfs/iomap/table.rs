@@ -54,7 +54,10 @@ impl<M: Map> Tables<M> {
             }
             let carried = mapping.take_carried();
             if !said {
-                pr_err!("iomap: {:?} answered with a mapping that is none\n", request);
+                pr_err!(
+                    "iomap: {:?} answered with a mapping that is none\n",
+                    request
+                );
                 // The filesystem is told, as with any mapping it gave, that nothing was done.
                 let finished = Finished {
                     request,

@@ -124,16 +124,24 @@ impl<'a> Access<'a> {
     ///
     /// `from` must be what `bytes(at, len)` gave, and `to` valid for writes of `len` bytes.
     unsafe fn copy_out(&self, at: u64, from: *mut u8, to: *mut u8, len: usize) -> Result {
-        // SAFETY: both ranges are valid by the caller's promise; the source may be poisoned or
-        // change under the copy, which is made for that.
-        let missing = unsafe {
-            bindings::copy_mc_to_kernel(to.cast::<c_void>(), from.cast::<c_void>(), len as _)
-        } as usize;
-        if missing == 0 {
-            return Ok(());
+        // The C function counts in 32 bits.
+        let mut done = 0;
+        while done < len {
+            let piece = u32::try_from(len - done).unwrap_or(1 << 30);
+            let (to, from) = (to.wrapping_add(done), from.wrapping_add(done));
+            // SAFETY: both ranges are valid by the caller's promise, and the piece is part of
+            // them; the source may be poisoned or change under the copy, which is made for that.
+            let missing = unsafe {
+                bindings::copy_mc_to_kernel(to.cast::<c_void>(), from.cast::<c_void>(), piece)
+            };
+            let copied = piece as usize - missing.min(piece as usize);
+            done += copied;
+            if missing != 0 {
+                self.count(Count::MediaErrors, 1);
+                return Err(Fault::Lost(at + done as u64));
+            }
         }
-        self.count(Count::MediaErrors, 1);
-        Err(Fault::Lost(at + (len - missing.min(len)) as u64))
+        Ok(())
     }
 
     /// Stores `bytes` at `at`, past the cache. Durable after the next [`Access::fence`].
@@ -147,9 +155,7 @@ impl<'a> Access<'a> {
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result {
         let to = self.bytes(at, bytes.len())?;
         // SAFETY: `to` is mapped for `bytes.len()` bytes, and `bytes` is readable.
-        unsafe {
-            bindings::pmem_store_through(to.cast(), bytes.as_ptr().cast(), bytes.len() as _)
-        };
+        unsafe { bindings::pmem_store_through(to.cast(), bytes.as_ptr().cast(), bytes.len()) };
         self.count(Count::BytesStored, bytes.len() as u64);
         Ok(())
     }
@@ -163,7 +169,7 @@ impl<'a> Access<'a> {
     pub fn write_cached(&self, at: u64, bytes: &[u8]) -> Result {
         let to = self.bytes(at, bytes.len())?;
         // SAFETY: `to` is mapped for `bytes.len()` bytes, and `bytes` is readable.
-        unsafe { bindings::pmem_store(to.cast(), bytes.as_ptr().cast(), bytes.len() as _) };
+        unsafe { bindings::pmem_store(to.cast(), bytes.as_ptr().cast(), bytes.len()) };
         Ok(())
     }
 
@@ -192,7 +198,7 @@ impl<'a> Access<'a> {
     pub fn zero(&self, at: u64, len: usize) -> Result {
         let to = self.bytes(at, len)?;
         // SAFETY: `to` is mapped for `len` bytes.
-        unsafe { bindings::pmem_zero_through(to.cast(), len as _) };
+        unsafe { bindings::pmem_zero_through(to.cast(), len) };
         self.count(Count::BytesStored, len as u64);
         Ok(())
     }
@@ -232,18 +238,12 @@ impl<'a> Access<'a> {
     /// # Errors
     ///
     /// As for [`Access::write`].
-    pub fn write_from(
-        &self,
-        at: u64,
-        source: &mut IovIterSource<'_>,
-        len: usize,
-    ) -> Result<usize> {
+    pub fn write_from(&self, at: u64, source: &mut IovIterSource<'_>, len: usize) -> Result<usize> {
         let to = self.bytes(at, len)?;
         let len = len.min(source.len());
+        let raw = source.as_raw();
         // SAFETY: `to` is mapped for `len` bytes, and the iterator is valid.
-        let taken = unsafe {
-            bindings::_copy_from_iter_flushcache(to.cast(), len as _, source.as_raw())
-        } as usize;
+        let taken = unsafe { bindings::_copy_from_iter_flushcache(to.cast(), len, raw) };
         self.count(Count::BytesStored, taken as u64);
         Ok(taken)
     }
@@ -258,9 +258,9 @@ impl<'a> Access<'a> {
     pub fn read_into(&self, at: u64, dest: &mut IovIterDest<'_>, len: usize) -> Result<usize> {
         let from = self.bytes(at, len)?;
         let len = len.min(dest.len());
+        let raw = dest.as_raw();
         // SAFETY: `from` is mapped for `len` bytes, and the iterator is valid.
-        let given =
-            unsafe { bindings::_copy_mc_to_iter(from.cast(), len as _, dest.as_raw()) } as usize;
+        let given = unsafe { bindings::_copy_mc_to_iter(from.cast(), len, raw) };
         if given == 0 && len > 0 {
             // Was it the destination or the media? The rest of the first line will tell.
             let mut line = [0; LINE as usize];
@@ -283,7 +283,7 @@ impl<'a> Access<'a> {
             return Ok(());
         }
         // SAFETY: `from` is mapped for `len` bytes.
-        unsafe { bindings::arch_wb_cache_pmem(from.cast(), len as _) };
+        unsafe { bindings::arch_wb_cache_pmem(from.cast(), len) };
         // The range is within the region and not empty, so neither end wraps.
         let lines = (range.end - 1) / LINE - range.start / LINE + 1;
         self.count(Count::LinesWrittenBack, lines);

@@ -78,7 +78,11 @@ impl fmt::Display for Refusal {
             }
             Self::Empty => f.write_str("the device has not one page"),
             Self::Unreachable(e) => {
-                write!(f, "the driver gave no address for it (error {})", e.to_errno())
+                write!(
+                    f,
+                    "the driver gave no address for it (error {})",
+                    e.to_errno()
+                )
             }
             Self::NoMemory => f.write_str("out of memory"),
         }

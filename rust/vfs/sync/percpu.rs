@@ -17,7 +17,7 @@ use core::{
 use kernel::{
     error::to_result,
     prelude::*,
-    str::{CStr},
+    str::CStr,
     sync::LockClassKey,
     types::{NotThreadSafe, Opaque},
 };

@@ -13,7 +13,7 @@ use core::{
 use kernel::{
     error::to_result,
     prelude::*,
-    str::{CStr},
+    str::CStr,
     sync::LockClassKey,
     types::{NotThreadSafe, Opaque},
 };

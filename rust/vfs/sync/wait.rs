@@ -8,12 +8,7 @@
 
 use crate::bindings;
 use core::{marker::PhantomPinned, mem::MaybeUninit, pin::Pin, time::Duration};
-use kernel::{
-    prelude::*,
-    str::{CStr},
-    sync::LockClassKey,
-    types::Opaque,
-};
+use kernel::{prelude::*, str::CStr, sync::LockClassKey, types::Opaque};
 
 /// What may end a wait before its condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,12 +123,11 @@ impl WaitQueue {
         unsafe { bindings::init_wait_entry(entry, 0) };
         let result = loop {
             // SAFETY: queue and entry are initialised.
-            let signal =
-                unsafe { bindings::prepare_to_wait_event(self.raw.get(), entry, state) } != 0;
+            let signal = unsafe { bindings::prepare_to_wait_event(self.raw.get(), entry, state) };
             if condition() {
                 break Ok(());
             }
-            if signal {
+            if signal != 0 {
                 break Err(Interrupted::Signal);
             }
             match left.as_mut() {
