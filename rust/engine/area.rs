@@ -315,6 +315,23 @@ impl Area {
         Ok(())
     }
 
+    /// Tells of each entry its home, its lines, and where the first of them lies in the area: for
+    /// a mount that must not copy them home (see [`crate::overlay`]).
+    pub fn places(
+        &self,
+        media: &dyn Media,
+        f: &mut dyn FnMut(Block, u64, Addr) -> Result<()>,
+    ) -> Result<()> {
+        let mut offset = 0;
+        while offset < self.length {
+            let (entry, next) = self.entry(media, offset)?;
+            let lines = offset.saturating_add(LINE);
+            f(Block::new(entry.home.get()), entry.lines.get(), self.at(lines))?;
+            offset = next;
+        }
+        Ok(())
+    }
+
     /// Copies all lines home. Bounded memory: one node at a time.
     ///
     /// ORDER: before, "valid" must be durable in both superblock copies. After, the caller fences,

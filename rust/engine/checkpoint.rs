@@ -33,6 +33,7 @@ use crate::error::{Check, Error, Result};
 use crate::frames::Frames;
 use crate::geometry::Geometry;
 use crate::log::Ring;
+use crate::overlay::Overlay;
 use crate::superblock::{self, Super};
 use crate::tree::{Arena, Places, Resources, Root, TreeMut};
 use core::ops::ControlFlow;
@@ -265,6 +266,14 @@ pub fn go_home(env: &dyn Env, sb: &mut Super, geometry: &Geometry, clean: bool) 
     sb.flags.set(if clean { FLAG_CLEAN } else { 0 });
     // ORDER: "done" is durable in both copies before ring space behind the cut is released.
     superblock::write(media, sb)
+}
+
+/// Step 4 without writing: the valid area as an overlay over the homes.
+pub fn lay(env: &dyn Env, sb: &Superblock, geometry: &Geometry) -> Result<Overlay> {
+    let (epoch, cut) = (Epoch::new(sb.epoch.get()), Lsn::new(sb.cut.get()));
+    let media = env.media();
+    let area = area::verify(media, env.volume(), geometry, sb.area.get(), epoch, cut)?;
+    Overlay::of(&area, media)
 }
 
 /// Lets the rings go on over what the cut covers; after [`go_home`].

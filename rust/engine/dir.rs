@@ -100,14 +100,14 @@ pub fn decode(ino: Ino, cookie: u64, value: &[u8]) -> Result<Entry<'_>> {
 }
 
 /// The inline entries, in order of their cookies.
-struct InlineEntries<'a> {
+pub(crate) struct InlineEntries<'a> {
     ino: Ino,
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> InlineEntries<'a> {
-    fn of(dir: &'a InodeObject) -> Self {
+    pub(crate) fn of(dir: &'a InodeObject) -> Self {
         Self::new(dir.ino(), dir.fork(), dir.inline())
     }
 

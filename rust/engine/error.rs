@@ -186,6 +186,8 @@ checks! {
     InodeUnreached = "inode-unreached", "an inode has no name in any directory that is reached";
     ExtentRecord = "extent-record", "an extent is malformed or leaves its group";
     ExtentOverlap = "extent-overlap", "two extents of a file overlap or are out of order";
+    ExtentJoin = "extent-join", "two neighbouring extents of a file should be one";
+    ExtentBeyond = "extent-beyond", "written blocks lie beyond the end of their file";
     EntryRecord = "entry-record", "a directory entry is malformed";
     EntryHash = "entry-hash", "a directory entry's cookie is not of its name's hash";
     EntryTarget = "entry-target", "a directory entry names an inode that does not exist";
@@ -193,6 +195,7 @@ checks! {
     EntryDuplicate = "entry-duplicate", "a directory has one name twice";
     DirParent = "dir-parent", "a directory's parent is not the directory that names it";
     SymlinkTarget = "symlink-target", "a symbolic link's target is malformed";
+    Unreadable = "unreadable", "the media cannot give what is needed";
     RootInode = "root-inode", "the root directory is missing or not a directory";
 }
 

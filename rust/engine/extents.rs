@@ -139,7 +139,7 @@ fn list(fork: Fork, bytes: &[u8]) -> &[Extent] {
     }
 }
 
-fn of_tree(env: &dyn Env, ino: Ino, file: u64, value: &[u8]) -> Result<Piece> {
+pub(crate) fn of_tree(env: &dyn Env, ino: Ino, file: u64, value: &[u8]) -> Result<Piece> {
     let value = Value::read_from_bytes(value).map_err(|_| Check::ExtentRecord.inode(ino))?;
     let piece = Piece {
         file: FileBlock::new(file),
@@ -252,7 +252,7 @@ pub fn first_after(
 }
 
 /// Whether `b` behind `a` makes one extent with it.
-fn joins(env: &dyn Env, a: &Piece, b: &Piece) -> Option<Piece> {
+pub(crate) fn joins(env: &dyn Env, a: &Piece, b: &Piece) -> Option<Piece> {
     let len = a.len.checked_add(b.len)?;
     let one = a.end() == b.file
         && a.start.checked_add(a.len)? == b.start

@@ -125,6 +125,18 @@ impl InodeObject {
         }
     }
 
+    /// An inode whose number is not decided yet.
+    pub fn vacant() -> Self {
+        Self::new(Ino::new(0), Core::default())
+    }
+
+    /// Gives a vacant inode its number.
+    pub fn name(&mut self, ino: Ino) {
+        if self.core.mode.get() == 0 {
+            self.ino = ino;
+        }
+    }
+
     /// Decodes and checks an item.
     pub fn decode(ino: Ino, item: &[u8]) -> Result<Self> {
         let bad = Check::InodeItem.inode(ino);
@@ -204,7 +216,7 @@ impl InodeObject {
         self.inline.get()
     }
 
-    fn tree_kind(&self) -> Kind {
+    pub(crate) fn tree_kind(&self) -> Kind {
         match self.kind() {
             S_IFDIR => Kind::Entries,
             S_IFLNK => Kind::Symlink,

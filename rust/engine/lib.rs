@@ -48,6 +48,8 @@
 //! | [`tree`] | the B+tree: search, insert, remove, intervals |
 //! | [`log`] | rings: append, read back |
 //! | [`area`] | the checkpoint area: spill, seal, verify, copy home |
+//! | [`overlay`] | an area laid over the media, for a mount that does not write |
+//! | [`check`] | the full checker |
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
@@ -63,6 +65,7 @@
 
 pub mod apply;
 pub mod area;
+pub mod check;
 pub mod checkpoint;
 pub mod dir;
 pub mod env;
@@ -77,10 +80,12 @@ pub mod locked;
 pub mod log;
 pub mod mkfs;
 pub mod node;
+pub mod overlay;
 pub mod plan;
 pub mod record;
 pub mod series;
 pub mod solo;
+mod sort;
 pub mod space;
 pub mod state;
 pub mod superblock;

@@ -8,6 +8,7 @@
 use crate::area::AreaWriter;
 use crate::env::{Env, Media, Volume};
 use crate::error::{Error, Result};
+use crate::overlay::{Laid, Overlay};
 use core::cell::{Cell, RefCell};
 use format::{Block, Epoch};
 
@@ -17,6 +18,9 @@ pub struct Solo<'m> {
     volume: Volume,
     epoch: Cell<Epoch>,
     area: RefCell<Option<AreaWriter>>,
+    /// What nodes are read from in place of `media`, while a checkpoint is not home and may not be
+    /// brought there.
+    laid: Option<Laid<'m>>,
 }
 
 impl<'m> Solo<'m> {
@@ -27,7 +31,21 @@ impl<'m> Solo<'m> {
             volume,
             epoch: Cell::new(epoch),
             area: RefCell::new(None),
+            laid: None,
         }
+    }
+
+    /// Reads nodes through `overlay` from now on; they are not written any more.
+    pub(crate) fn lay(&mut self, overlay: Overlay) {
+        self.laid = Some(Laid {
+            under: self.media,
+            overlay,
+        });
+    }
+
+    /// Gives back what [`Solo::lay`] was given, or nothing.
+    pub(crate) fn take_overlay(&mut self) -> Overlay {
+        self.laid.take().map_or(Overlay::new(), |laid| laid.overlay)
     }
 
     /// Steps the epoch on, with the area of the cut.
@@ -51,7 +69,10 @@ impl<'m> Solo<'m> {
 
 impl Env for Solo<'_> {
     fn media(&self) -> &dyn Media {
-        self.media
+        match &self.laid {
+            Some(laid) => laid,
+            None => self.media,
+        }
     }
 
     fn volume(&self) -> &Volume {

@@ -24,8 +24,8 @@
 //! only, 4 is a checkpoint like any other, and 5 is one superblock update. Were 5 to come before
 //! 4, the records that 4 needs would no longer verify.
 //!
-//! Without [`Mode::Write`] nothing is written: the area is laid over the media by the caller's
-//! `Media`, and what was replayed stays in DRAM.
+//! Without [`Mode::Write`] nothing is written: the area is laid over the media
+//! ([`crate::overlay`]), and what was replayed stays in DRAM.
 
 mod ops;
 
@@ -40,6 +40,7 @@ use crate::group::GroupObject;
 use crate::inode::InodeObject;
 use crate::locked::{Effects, Locked, Work, MAX_GROUPS, MAX_INODES};
 use crate::log::{Merge, Ring};
+use crate::overlay::Overlay;
 use crate::record::Record;
 use crate::solo::Solo;
 use crate::space::FreeMap;
@@ -65,7 +66,7 @@ pub enum Mode {
 pub struct Recovered {
     /// Records that were replayed.
     pub records: u64,
-    /// Whether an area was copied home.
+    /// Whether there was an area that was not home: it was copied there, or laid over the media.
     pub area: bool,
     /// Whether the last unmount left nothing to do.
     pub clean: bool,
@@ -147,6 +148,9 @@ impl<'m> State<'m> {
             done.area = true;
             if mode == Mode::Write {
                 checkpoint::go_home(&state.env, &mut state.sb, &state.geometry, false)?;
+            } else {
+                let overlay = checkpoint::lay(&state.env, &state.sb, &state.geometry)?;
+                state.env.lay(overlay);
             }
         }
         if mode != Mode::NoRecovery {
@@ -506,6 +510,7 @@ impl<'m> State<'m> {
             lsn: self.lsn,
             free: Blocks::new(self.free),
             inodes: self.inode_count,
+            overlay: self.env.take_overlay(),
         })
     }
 
@@ -556,6 +561,9 @@ pub struct Parts {
     pub free: Blocks,
     /// Inodes.
     pub inodes: u64,
+    /// Lines of nodes that are not home, after a mount that does not write: every node has to be
+    /// read through it.
+    pub overlay: Overlay,
 }
 
 /// Free blocks and inodes of some groups.
