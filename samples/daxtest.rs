@@ -4,7 +4,7 @@
 //! persistent memory and whose metadata is in DRAM, gone at unmount.
 //!
 //! It goes through what `vfs` offers to a DAX filesystem, on a mounted device and by ordinary
-//! system calls (`tools/guest-tests/daxtest.sh`): reads and writes, faults of 4 KiB and 2 MiB,
+//! system calls (`tools/guest-tests/bare/daxtest.sh`): reads and writes, faults of 4 KiB and 2 MiB,
 //! `MAP_SYNC`, copy-on-write of both, truncation, punching, zeroing, unsharing, clones, `FIEMAP` and
 //! seeks, pinned pages. What makes a filesystem (durable metadata, allocation that scales, names in
 //! trees) is left out: where a list does, there is a list. See `minifs.rs` for how to begin one.

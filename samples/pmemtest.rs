@@ -6,7 +6,7 @@
 //! memory access, locks, waits, work and counters, and fails to load if a check fails; each failure
 //! is a line of the kernel's log. While it is loaded it keeps the device, and three files in
 //! `/sys/fs/pmemtest/pmem0` tell what a check from outside needs: see
-//! `tools/guest-tests/pmemtest.sh`.
+//! `tools/guest-tests/bare/pmemtest.sh`.
 //!
 //! With `refused=N` it expects the device to be refused with errno `N` instead, and loads if so.
 //!

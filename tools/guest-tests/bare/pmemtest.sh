@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# timeout: 180
 #
 # The parts of rust/vfs that need no filesystem (samples/pmemtest.rs), on a bare
 # device: FS=none, and pmemtest.ko in $EXTRA or among the modules.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# timeout: 240
 #
 # The DAX part of rust/vfs by system calls, on the filesystem samples/daxtest.rs:
 # FS=none, and daxtest.ko in $EXTRA or among the modules.
