@@ -45,8 +45,9 @@ use crate::state::State;
 use crate::superblock;
 use crate::tree::Visit;
 use format::group::Item;
+use format::superblock::Superblock;
 use format::{Block, Group, Ino};
-use memory::Vec;
+use memory::{Page, Vec};
 use zerocopy::FromBytes;
 
 /// How many findings [`all`] keeps.
@@ -269,16 +270,32 @@ impl<'r> Checker<'r> {
     }
 
     /// Both copies of the superblock; the mount needs only one.
+    ///
+    /// A copy whose checksum is wrong may be what a power cut left of an update, which the next
+    /// mount for writing makes good. It is a fault only where it differs in what no update changes.
     fn superblock(&mut self, state: &State<'_>) -> Result {
-        match superblock::read(state.env().media()) {
-            Ok((_, newest)) => match newest.other_error {
-                Some(error) => {
-                    let place = Place::Block(newest.which.other().block());
-                    self.fault(error, place)
+        let media = state.env().media();
+        let newest = match superblock::read(media) {
+            Ok((_, newest)) => newest,
+            Err(error) => return self.fault(error, Place::Volume),
+        };
+        let block = newest.which.other().block();
+        match newest.other_error {
+            Some(Error::Corrupt(finding)) if finding.check == Check::SuperCrc => {
+                let mut page = Page::zeroed()?;
+                let at = block.addr().ok_or(Error::Invalid)?;
+                if let Err(error) = media.read(at, &mut *page) {
+                    return self.fault(error.into(), Place::Block(block));
                 }
-                None => Ok(()),
-            },
-            Err(error) => self.fault(error, Place::Volume),
+                let other = Superblock::ref_from_bytes(&*page);
+                let torn = other.is_ok_and(|other| superblock::is_torn(state.superblock(), other));
+                if !torn {
+                    self.tell(finding.check, finding.place);
+                }
+                Ok(())
+            }
+            Some(error) => self.fault(error, Place::Block(block)),
+            None => Ok(()),
         }
     }
 

@@ -301,6 +301,31 @@ pub fn write(media: &dyn Media, sb: &mut Super) -> Result<()> {
     Ok(())
 }
 
+/// Whether `other`, a copy that does not verify, may be what a power cut left of an update of
+/// `whole`: all that no update changes is the same.
+pub fn is_torn(whole: &Superblock, other: &Superblock) -> bool {
+    whole.magic == other.magic
+        && whole.version == other.version
+        && whole.uuid == other.uuid
+        && whole.compat == other.compat
+        && whole.ro_compat == other.ro_compat
+        && whole.incompat == other.incompat
+        && whole.secret == other.secret
+        && whole.hash_seed == other.hash_seed
+        && whole.created == other.created
+        && whole.blocks == other.blocks
+        && whole.group_blocks == other.group_blocks
+        && whole.groups == other.groups
+        && whole.rings == other.rings
+        && whole.ring_start == other.ring_start
+        && whole.ring_blocks == other.ring_blocks
+        && whole.area_start == other.area_start
+        && whole.area_blocks == other.area_blocks
+        && whole.group_nodes_start == other.group_nodes_start
+        && whole.group_nodes == other.group_nodes
+        && whole.reserved == other.reserved
+}
+
 /// Makes both copies none at all, durably: what mkfs does before it writes anything else, so that
 /// no crash of mkfs can leave an old copy that verifies over new bytes.
 pub fn erase(media: &dyn Media) -> Result<()> {
