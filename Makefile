@@ -31,12 +31,14 @@ help:
 setup:
 	@tools/setup $(if $(filter debug,$(KERNEL)),--debug-kernel)
 
-# .ferrox-make says how this kernel was built (compiler, tail of the version); WHAT may
-# be one object, such as rust/vfs/lib.o.
+# .ferrox-make says how this kernel was built (compiler, tail of the version). The BTF of
+# modules needs the kernel's own ELF file, which nobody has here. WHAT may be one object,
+# such as rust/vfs/lib.o.
 module: setup
 	@mkdir -p $(OUT)
 	@tools/in-root sh -ec 'k=/cache/linux/$(KERNEL); . $$k/.ferrox-make; \
-		exec make -C $$k -s $$make_args M=/ferrox MO=/ferrox/$(OUT) -j$$(nproc) $(MODFLAGS) $(or $(WHAT),modules)'
+		exec make -C $$k -s $$make_args M=/ferrox MO=/ferrox/$(OUT) -j$$(nproc) CONFIG_DEBUG_INFO_BTF_MODULES= $(MODFLAGS) \
+		$(or $(WHAT),modules)'
 
 tools: setup
 	@$(cargo) build $(workspace) --release --workspace --quiet

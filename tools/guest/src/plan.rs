@@ -75,7 +75,8 @@ impl Fs {
         let (command, forced) = match self {
             Self::Ferrox => ("mkfs.ferrox -q", "-f"),
             Self::Xfs => ("mkfs.xfs -q -m reflink=1,rmapbt=1", "-f"),
-            Self::Ext4 => ("mkfs.ext4 -q", "-F"),
+            // On a small device it would take blocks of 1024 bytes, with which there is no DAX.
+            Self::Ext4 => ("mkfs.ext4 -q -b 4096", "-F"),
             Self::Tmpfs | Self::None => return None,
         };
         let forced = if force { forced } else { "" };

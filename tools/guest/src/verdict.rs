@@ -127,6 +127,9 @@ fn words<'a>(lines: impl IntoIterator<Item = &'a String>) {
 }
 
 fn of_guest(options: &Options, seen: &Seen) -> u8 {
+    if options.shell {
+        return 0;
+    }
     let tests = seen.passed + seen.failed + seen.skipped;
     if tests > 0 {
         println!(
@@ -134,13 +137,14 @@ fn of_guest(options: &Options, seen: &Seen) -> u8 {
             seen.passed, seen.failed, seen.skipped
         );
     }
+    if !seen.ready && matches!(seen.end, End::Died | End::TooLong) {
+        eprintln!("guest: the guest never got to its first process; the last of its console:");
+        words(&seen.console);
+        return NEVER_READY;
+    }
     if seen.panicked {
         eprintln!("guest: the kernel panicked:");
-        match &seen.complaint {
-            // Before the first process is up, the reason stands before the panic.
-            Some(complaint) if seen.ready => words(complaint),
-            _ => words(&seen.console),
-        }
+        words(seen.complaint.iter().flatten());
         return PANICKED;
     }
     if let Some(complaint) = &seen.complaint {
@@ -156,12 +160,6 @@ fn of_guest(options: &Options, seen: &Seen) -> u8 {
         End::PowerCut => {
             eprintln!("guest: the power was cut");
             POWER_CUT
-        }
-        End::Died if options.shell => 0,
-        End::TooLong | End::Died if !seen.ready => {
-            eprintln!("guest: the guest never got to its first process; the last of its console:");
-            words(&seen.console);
-            NEVER_READY
         }
         End::TooLong => {
             eprintln!("guest: the time is over and the guest was ended; the last of its console:");

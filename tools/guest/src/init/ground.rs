@@ -128,24 +128,23 @@ fn await_path(path: &str) -> Result<()> {
     Ok(())
 }
 
+/// The only namespace of the only NVDIMM.
+const NAMESPACE: &str = "/sys/bus/nd/devices/namespace0.0";
+
 /// Makes the NVDIMM a block device with struct pages, which DAX wants, and waits for it.
 ///
 /// A fresh NVDIMM comes up as a raw namespace. `ndctl` writes an info block to its beginning,
 /// which is found again at every later boot: so this is done once in the life of a backing file.
 pub(crate) fn pmem(device: &str) -> Result<()> {
-    const NAMESPACE: &str = "/sys/bus/nd/devices/namespace0.0";
     await_path(NAMESPACE)?;
-    // The probing of the region is asynchronous: wait until it has said what it found.
+    // Probing is asynchronous, and a raw device goes before the one with pages comes: what tells
+    // them apart is what the disk hangs on, a pfn device or the namespace itself.
     let begin = Instant::now();
-    loop {
+    while !has_pages(device) {
         let mode = fs::read_to_string(format!("{NAMESPACE}/mode")).unwrap_or_default();
-        let holder = fs::read_to_string(format!("{NAMESPACE}/holder")).unwrap_or_default();
         let bound = Path::new(&format!("{NAMESPACE}/driver")).exists();
-        if !holder.trim().is_empty() && Path::new(device).exists() {
-            return Ok(());
-        }
         if mode.trim() == "raw" && bound && Path::new(device).exists() {
-            break;
+            return create_namespace(device);
         }
         ensure!(
             begin.elapsed() < PATIENCE,
@@ -154,6 +153,20 @@ pub(crate) fn pmem(device: &str) -> Result<()> {
         );
         sleep(Duration::from_millis(5));
     }
+    Ok(())
+}
+
+/// Is this disk on a pfn device, and there to be opened?
+fn has_pages(device: &str) -> bool {
+    let disk = device.trim_start_matches("/dev/");
+    fs::read_link(format!("/sys/block/{disk}/device")).is_ok_and(|to| {
+        to.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("pfn"))
+    }) && Path::new(device).exists()
+}
+
+/// Makes the raw namespace one with pages.
+fn create_namespace(device: &str) -> Result<()> {
     let size: u64 = fs::read_to_string(format!("{NAMESPACE}/size"))?
         .trim()
         .parse()?;
@@ -178,5 +191,13 @@ pub(crate) fn pmem(device: &str) -> Result<()> {
             String::from_utf8_lossy(&made.stderr)
         );
     }
-    await_path(device)
+    let begin = Instant::now();
+    while !has_pages(device) {
+        ensure!(
+            begin.elapsed() < PATIENCE,
+            "{device} does not come back as fsdax"
+        );
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
