@@ -75,6 +75,8 @@ impl kernel::InPlaceModule for Module {
 }
 
 type Inode = INode<DaxTest>;
+/// An inode that may be on its way out.
+type Object = inode::Object<DaxTest>;
 
 struct DaxTest;
 
@@ -260,7 +262,7 @@ impl FileSystem for DaxTest {
         drop(all);
     }
 
-    fn evict_inode(inode: &Inode) {
+    fn evict_inode(inode: &Object) {
         space::cut(inode, 0);
     }
 

@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! An [`INode<T>`] is one slab object: the C inode, then the target of a symbolic link if it has
+//! An [`Object<T>`] is one slab object: the C inode, then the target of a symbolic link if it has
 //! one, then `T::InodeData`, made in place when the inode is filled. The C inode stands first, so
 //! the pointers that C hands about are pointers to the whole.
 //!
@@ -19,6 +19,10 @@
 //! Each arrow consumes. Dropping a [`Blank`], [`New`] or [`Filled`] undoes it the way its origin
 //! asks for: `iget_failed`, `discard_new_inode` or `iput`. Only a filled inode is ever seen by the
 //! filesystem's operations, so `data()` is total.
+//!
+//! An [`INode<T>`] is an object with a reference held: by an [`ARef`], or by the VFS for the time of
+//! a call. Some calls come without one (an inode being evicted, a path walk under RCU): they get
+//! the [`Object`], which can be looked at in all the same ways, but not kept.
 //!
 //! # Locks
 //!
@@ -46,6 +50,7 @@ use core::{
     cell::UnsafeCell,
     marker::PhantomData,
     mem::MaybeUninit,
+    ops::Deref,
     ptr::{self, NonNull},
 };
 use kernel::{
@@ -55,7 +60,7 @@ use kernel::{
     types::Opaque,
 };
 
-/// An inode of a filesystem of type `T`, filled.
+/// An inode of a filesystem of type `T`, filled, which may be on its way out.
 ///
 /// # Invariants
 ///
@@ -65,7 +70,7 @@ use kernel::{
 /// * `link` and `data` are written only by who has the inode to itself: while it is being filled
 ///   and while it is being freed.
 #[repr(C)]
-pub struct INode<T: FileSystem> {
+pub struct Object<T: FileSystem> {
     inode: Opaque<bindings::inode>,
     ready: Atomic<bool>,
     abandoned: Atomic<bool>,
@@ -74,11 +79,28 @@ pub struct INode<T: FileSystem> {
     _type: PhantomData<fn() -> T>,
 }
 
+/// An inode of a filesystem of type `T`, filled, with a reference held.
+///
+/// # Invariants
+///
+/// As those of [`Object`]; while a shared reference to this exists, the inode's count is not zero.
+#[repr(transparent)]
+pub struct INode<T: FileSystem>(Object<T>);
+
+impl<T: FileSystem> Deref for INode<T> {
+    type Target = Object<T>;
+
+    #[inline]
+    fn deref(&self) -> &Object<T> {
+        &self.0
+    }
+}
+
 // SAFETY: an inode may be used and let go by any thread; its data is `Send` and `Sync`.
-unsafe impl<T: FileSystem> Send for INode<T> {}
+unsafe impl<T: FileSystem> Send for Object<T> {}
 // SAFETY: what the methods change is atomic or goes through functions of the VFS that may be
 // called by any thread.
-unsafe impl<T: FileSystem> Sync for INode<T> {}
+unsafe impl<T: FileSystem> Sync for Object<T> {}
 
 // SAFETY: `ihold` and `iput` count references of any live inode; one is held by whoever has an
 // `&INode`.
@@ -99,7 +121,8 @@ impl<T: FileSystem> INode<T> {
     ///
     /// # Safety
     ///
-    /// `ptr` must be an inode of `T` that was filled, and be alive for `'a`.
+    /// `ptr` must be an inode of `T` that was filled, and for all of `'a` someone must hold a
+    /// reference to it.
     #[inline]
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
         // SAFETY: the caller's promise; the C inode stands first in the slab object.
@@ -114,6 +137,20 @@ impl<T: FileSystem> INode<T> {
     pub(crate) unsafe fn take(inode: NonNull<bindings::inode>) -> ARef<Self> {
         // SAFETY: the caller's promise.
         unsafe { ARef::from_raw(inode.cast()) }
+    }
+}
+
+impl<T: FileSystem> Object<T> {
+    /// Borrows a C inode.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be an inode of `T`, and not be freed during `'a`. Unless it was filled, only
+    /// [`is_live`](Self::is_live) may be called.
+    #[inline]
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
+        // SAFETY: the caller's promise; the C inode stands first in the slab object.
+        unsafe { &*ptr.cast() }
     }
 
     /// The C inode.
@@ -136,7 +173,7 @@ impl<T: FileSystem> INode<T> {
     /// The filesystem's own part.
     #[inline]
     pub fn data(&self) -> &T::InodeData {
-        // SAFETY: a reference exists only to filled inodes (`from_raw`), so the data is
+        // SAFETY: safe code has only inodes that were filled (`from_raw`), so the data is
         // initialised by the type invariant, and nobody writes it as a whole.
         unsafe { (*self.data.get()).assume_init_ref() }
     }
@@ -403,6 +440,14 @@ impl<T: FileSystem> INode<T> {
 const DIRTY_PAGES: i32 = bindings::inode_state_flags_enum_I_DIRTY_PAGES as i32;
 
 /// Compares identity: two references are equal if they are to one inode.
+impl<T: FileSystem> PartialEq for Object<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other)
+    }
+}
+
+impl<T: FileSystem> Eq for Object<T> {}
+
 impl<T: FileSystem> PartialEq for INode<T> {
     fn eq(&self, other: &Self) -> bool {
         self.is(other)

@@ -25,7 +25,7 @@
 
 use crate::{
     bindings, context,
-    inode::INode,
+    inode::Object,
     superblock::{self, FileSystem, Source},
 };
 use core::{marker::PhantomData, mem};
@@ -38,10 +38,10 @@ use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, types::Opa
 ///
 /// # Invariants
 ///
-/// `kind` is registered while `cache` exists, and `cache` makes objects of `INode<T>`.
+/// `kind` is registered from its making to the drop, and `cache` makes objects of `Object<T>`.
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: FileSystem> {
-    cache: *mut bindings::kmem_cache,
+    cache: Cache,
     #[pin]
     kind: Opaque<bindings::file_system_type>,
     _type: PhantomData<fn() -> T>,
@@ -56,7 +56,7 @@ impl<T: FileSystem> Registration<T> {
     /// Registers `T` on behalf of `module`.
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            cache: Self::make_cache()?,
+            cache: Cache::new::<T>()?,
             kind <- Opaque::try_ffi_init(|kind: *mut bindings::file_system_type| {
                 // SAFETY: memory for the structure, which is all zeroes to begin with.
                 unsafe { kind.write(pin_init::zeroed()) };
@@ -76,26 +76,6 @@ impl<T: FileSystem> Registration<T> {
             }),
             _type: PhantomData,
         })
-        .pin_chain(|_| Ok(()))
-    }
-
-    fn make_cache() -> Result<*mut bindings::kmem_cache> {
-        let size = u32::try_from(mem::size_of::<INode<T>>()).map_err(|_| E2BIG)?;
-        let align = u32::try_from(mem::align_of::<INode<T>>()).map_err(|_| E2BIG)?;
-        // SAFETY: the name lives forever, and so does the function, until the cache is destroyed.
-        let cache = unsafe {
-            bindings::inode_cache_create(T::NAME.as_char_ptr(), size, align, Some(Self::construct))
-        };
-        if cache.is_null() {
-            return Err(ENOMEM);
-        }
-        Ok(cache)
-    }
-
-    /// Called once for each object of the cache, not for each inode.
-    unsafe extern "C" fn construct(object: *mut c_void) {
-        // SAFETY: the C inode stands first in the object.
-        unsafe { bindings::inode_init_once(object.cast()) };
     }
 
     /// The cache of a registered type.
@@ -110,7 +90,7 @@ impl<T: FileSystem> Registration<T> {
         // SAFETY: the caller's promise.
         let this = unsafe { kernel::container_of!(kind, Self, kind) };
         // SAFETY: as above; the field never changes.
-        unsafe { (*this).cache }
+        unsafe { (*this).cache.0 }
     }
 }
 
@@ -119,11 +99,44 @@ impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: registered by the type invariant. No mount is left: each holds the module.
         let _ = unsafe { bindings::unregister_filesystem(self.kind.get()) };
+    }
+}
+
+/// The slab cache of the inodes of one type.
+///
+/// # Invariants
+///
+/// It is a live cache, and whoever drops this has seen to it that no more inodes are made.
+struct Cache(*mut bindings::kmem_cache);
+
+impl Cache {
+    fn new<T: FileSystem>() -> Result<Self> {
+        let size = u32::try_from(mem::size_of::<Object<T>>()).map_err(|_| E2BIG)?;
+        let align = u32::try_from(mem::align_of::<Object<T>>()).map_err(|_| E2BIG)?;
+        let name = T::NAME.as_char_ptr();
+        // SAFETY: name and function live as long as the module.
+        let cache =
+            unsafe { bindings::inode_cache_create(name, size, align, Some(Self::construct)) };
+        if cache.is_null() {
+            return Err(ENOMEM);
+        }
+        Ok(Cache(cache))
+    }
+
+    /// Called once for each object of the cache, not for each inode.
+    unsafe extern "C" fn construct(object: *mut c_void) {
+        // SAFETY: the C inode stands first in the object.
+        unsafe { bindings::inode_init_once(object.cast()) };
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
         // Inodes are freed by RCU callbacks, which are code of ours and need the cache.
         //
-        // SAFETY: may sleep here.
+        // SAFETY: may sleep: modules are loaded and unloaded by tasks.
         unsafe { bindings::rcu_barrier() };
         // SAFETY: all objects are freed.
-        unsafe { bindings::kmem_cache_destroy(self.cache) };
+        unsafe { bindings::kmem_cache_destroy(self.0) };
     }
 }

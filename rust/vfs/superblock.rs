@@ -32,7 +32,7 @@ use crate::{
     context::{Context, Parameter},
     dentry::Dentry,
     export,
-    inode::{Blank, Got, INode},
+    inode::{Blank, Got, INode, Object},
     time::Timespec,
 };
 use core::{
@@ -214,28 +214,28 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     ///
     /// May run from memory reclaim: take the filesystem's locks only in a nofs scope, or queue the
     /// work. Called only for inodes that were filled.
-    fn evict_inode(_inode: &INode<Self>) {
+    fn evict_inode(_inode: &Object<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Says whether an inode whose last reference is going shall leave memory at once.
     ///
-    /// The default is [`INode::generic_drop`]. Called with `i_lock` held: must not sleep.
-    fn drop_inode(_inode: &INode<Self>) -> bool {
+    /// The default is [`Object::generic_drop`]. Called with `i_lock` held: must not sleep.
+    fn drop_inode(_inode: &Object<Self>) -> bool {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Writes an inode that was marked dirty; `sync` if the caller waits for it.
     ///
     /// Not needed where each change is durable when it is made.
-    fn write_inode(_inode: &INode<Self>, _sync: bool) -> Result {
+    fn write_inode(_inode: &Object<Self>, _sync: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Is told that an inode was marked dirty, with the `I_DIRTY_*` bits.
     ///
     /// In any context that `__mark_inode_dirty` has; must not sleep on locks held by callers.
-    fn dirty_inode(_inode: &INode<Self>, _flags: u32) {
+    fn dirty_inode(_inode: &Object<Self>, _flags: u32) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -5,7 +5,7 @@
 //! A block has a count of owners; a file has a slot for each of its blocks. Slots change under the
 //! file's map lock, counts under the mutex of the space, taken inside.
 
-use super::{DaxTest, Inode, Mount};
+use super::{DaxTest, Inode, Mount, Object};
 use core::{ops::Range, sync::atomic::Ordering::Relaxed};
 use kernel::prelude::*;
 use vfs::{
@@ -79,7 +79,7 @@ impl Space {
     }
 }
 
-pub(super) fn mount(inode: &Inode) -> &Mount {
+pub(super) fn mount(inode: &Object) -> &Mount {
     inode.super_block().data().get_ref()
 }
 
@@ -133,7 +133,7 @@ pub(super) fn extend(slots: &mut KVVec<Slot>, blocks: u64) -> Result {
 }
 
 /// Takes the blocks of `range` away.
-pub(super) fn punch(inode: &Inode, range: Range<u64>) {
+pub(super) fn punch(inode: &Object, range: Range<u64>) {
     let mut slots = inode.data().map.write();
     let mut space = mount(inode).space.lock();
     let n = range.end.saturating_sub(range.start) as usize;
@@ -146,7 +146,7 @@ pub(super) fn punch(inode: &Inode, range: Range<u64>) {
 }
 
 /// Takes away all blocks from `block` on.
-pub(super) fn cut(inode: &Inode, block: u64) {
+pub(super) fn cut(inode: &Object, block: u64) {
     punch(inode, block..u64::MAX);
     let mut slots = inode.data().map.write();
     slots.truncate(block as usize);

@@ -2,7 +2,7 @@
 
 //! Attributes on their way in ([`Iattr`], [`FileAttr`]) and out ([`Stat`], [`Fiemap`]).
 
-use super::{Exclusive, INode, Locked};
+use super::{Exclusive, INode, Locked, Object};
 use crate::{
     bindings, dentry::Dentry, idmap::Idmap, mode::Mode, superblock::FileSystem, time::Timespec,
 };
@@ -28,7 +28,7 @@ pub struct Attributes {
     pub ctime: Timespec,
 }
 
-impl<T: FileSystem> INode<T> {
+impl<T: FileSystem> Object<T> {
     /// Takes the attributes down.
     pub fn attributes(&self) -> Attributes {
         Attributes {

@@ -7,7 +7,7 @@
 //! dropped. So do not ask for the same number again while holding one, and take no lock that a
 //! task which waits for it may hold.
 
-use super::{INode, Ops};
+use super::{INode, Object, Ops};
 use crate::{
     bindings, file,
     idmap::Idmap,
@@ -260,7 +260,7 @@ impl<T: FileSystem> Blank<T> {
     /// Without `dir` (a root directory) they are simply this task's. Read them with the other
     /// methods, or take them over with [`params`](Self::params).
     pub fn init_owner(&mut self, idmap: &Idmap, dir: Option<&INode<T>>, mode: Mode) -> &mut Self {
-        let dir = dir.map_or(ptr::null_mut(), INode::as_ptr);
+        let dir = dir.map_or(ptr::null_mut(), |dir| dir.as_ptr());
         // SAFETY: the inode is ours alone; `idmap` is alive, and so is `dir` unless it is null,
         // which the function allows.
         unsafe {
@@ -394,7 +394,7 @@ impl<T: FileSystem> New<T> {
         Error: From<E>,
     {
         // SAFETY: the inode is a slab object of this type, prepared by `alloc_inode`.
-        let object: &INode<T> = unsafe { INode::from_raw(self.inode.as_ptr()) };
+        let object: &Object<T> = unsafe { Object::from_raw(self.inode.as_ptr()) };
         // SAFETY: not ready, so the memory holds nothing yet; it is ours, and never moves.
         unsafe { data.__pinned_init(object.data.get().cast()) }.map_err(Error::from)?;
         object.ready.store(true, Release);

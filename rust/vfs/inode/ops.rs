@@ -9,7 +9,7 @@
 //! "RCU walk" means that a method may be called under `rcu_read_lock` and then must neither sleep
 //! nor change anything: it answers `ECHILD`, and is called again without.
 
-use super::{attr::FileAttr, Exclusive, Fiemap, INode, Iattr, Locked, Shared, Stat};
+use super::{attr::FileAttr, Exclusive, Fiemap, INode, Iattr, Locked, Object, Shared, Stat};
 use crate::{
     bindings,
     dentry::{
@@ -167,14 +167,14 @@ pub trait Operations {
     /// `dentry` is `None`.
     fn get_link<'a>(
         _dentry: Option<&Dentry<Self::FileSystem>>,
-        _inode: &'a INode<Self::FileSystem>,
+        _inode: &'a Object<Self::FileSystem>,
     ) -> Result<Link<'a>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Checks whether this task may do `access`; the default is
-    /// [`INode::generic_permission`]. No lock; RCU walk if [`Access::may_not_block`].
-    fn permission(_idmap: &Idmap, _inode: &INode<Self::FileSystem>, _access: Access) -> Result {
+    /// [`Object::generic_permission`]. No lock; RCU walk if [`Access::may_not_block`].
+    fn permission(_idmap: &Idmap, _inode: &Object<Self::FileSystem>, _access: Access) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -202,7 +202,7 @@ pub trait Operations {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Sets times because of a read or a write; [`INode::update_time`] does it in memory.
+    /// Sets times because of a read or a write; [`Object::update_time`] does it in memory.
     ///
     /// No lock is promised. If `nowait`, answer `EAGAIN` rather than sleep.
     fn update_time(_inode: &INode<Self::FileSystem>, _what: TimeUpdate, _nowait: bool) -> Result {
@@ -210,7 +210,7 @@ pub trait Operations {
     }
 
     /// Makes times durable that were only changed in memory (`lazytime`). No lock.
-    fn sync_lazytime(_inode: &INode<Self::FileSystem>) {
+    fn sync_lazytime(_inode: &Object<Self::FileSystem>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -250,7 +250,7 @@ pub enum Link<'a> {
 
 impl<'a> Link<'a> {
     /// The target that the inode was filled with.
-    pub fn kept<T: FileSystem>(inode: &'a INode<T>) -> Result<Self> {
+    pub fn kept<T: FileSystem>(inode: &'a Object<T>) -> Result<Self> {
         inode.link_target().map(Link::Borrowed).ok_or(EIO)
     }
 }
@@ -290,7 +290,7 @@ impl Access {
     }
 }
 
-impl<T: FileSystem> INode<T> {
+impl<T: FileSystem> Object<T> {
     /// Checks `access` against owner, mode and capabilities.
     pub fn generic_permission(&self, idmap: &Idmap, access: Access) -> Result {
         // SAFETY: inode and idmap are alive.

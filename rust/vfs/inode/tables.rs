@@ -5,12 +5,13 @@
 //! Each turns its arguments into what the trait takes and the result into what C takes. They rest
 //! on one fact: a table is reached only through an inode that was filled with it, and `Ops<T>`
 //! goes only into inodes of `T`; so each inode that comes in is an `INode<T>`, filled, with a
-//! reference held by the caller, and each dentry one of `T`'s.
+//! reference held by the caller (or, where the comment says so, an `Object<T>`), and each dentry
+//! one of `T`'s.
 
 use super::{
     attr::FileAttr,
     ops::{Access, Operations, Rename, RenameFlags, TimeUpdate},
-    Fiemap, INode, Iattr, Link, Locked, Stat,
+    Fiemap, INode, Iattr, Link, Locked, Object, Stat,
 };
 use crate::{
     bindings,
@@ -89,7 +90,7 @@ impl<U: Operations> Tables<U> {
         done: *mut bindings::delayed_call,
     ) -> *const c_char {
         // SAFETY: a filled inode of ours; RCU keeps it in memory if no reference does.
-        let inode = unsafe { INode::from_raw(inode) };
+        let inode = unsafe { Object::from_raw(inode) };
         let dentry = if dentry.is_null() {
             None
         } else {
@@ -122,8 +123,8 @@ impl<U: Operations> Tables<U> {
         inode: *mut bindings::inode,
         mask: c_int,
     ) -> c_int {
-        // SAFETY: a filled inode of ours.
-        let inode = unsafe { INode::from_raw(inode) };
+        // SAFETY: a filled inode of ours; RCU keeps it in memory if no reference does.
+        let inode = unsafe { Object::from_raw(inode) };
         // SAFETY: alive for the call.
         let idmap = unsafe { Idmap::from_raw(idmap) };
         result(U::permission(idmap, inode, Access(mask)))
@@ -360,8 +361,8 @@ impl<U: Operations> Tables<U> {
 
     /// No lock.
     unsafe extern "C" fn sync_lazytime(inode: *mut bindings::inode) {
-        // SAFETY: a filled inode of ours.
-        U::sync_lazytime(unsafe { INode::from_raw(inode) });
+        // SAFETY: a filled inode of ours; write-back keeps it in memory.
+        U::sync_lazytime(unsafe { Object::from_raw(inode) });
     }
 
     /// No lock.

@@ -7,7 +7,9 @@
 //! ready unless said otherwise, and each inode is an object of [`alloc_inode`](Tables::alloc_inode).
 
 use super::{FileSystem, New, Source, StatFs, SuperBlock};
-use crate::{bindings, context::Context, dentry::Dentry, inode::INode, registration::Registration};
+use crate::{
+    bindings, context::Context, dentry::Dentry, inode::Object, registration::Registration,
+};
 use core::{marker::PhantomData, ptr};
 use kernel::{
     error::from_result,
@@ -55,19 +57,19 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: the superblock's type is the one in a registration of `T`.
         let cache = unsafe { Registration::<T>::inode_cache((*sb).s_type) };
         // SAFETY: both are alive.
-        let object: *mut INode<T> = unsafe { bindings::alloc_inode_sb(sb, cache) }.cast();
+        let object: *mut Object<T> = unsafe { bindings::alloc_inode_sb(sb, cache) }.cast();
         if !object.is_null() {
             // SAFETY: a fresh object of the cache, which is of this size.
-            unsafe { INode::prepare(object) };
+            unsafe { Object::prepare(object) };
         }
         object.cast()
     }
 
     /// RCU callback: must not sleep. The superblock may be gone already.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
-        let object: *mut INode<T> = inode.cast();
+        let object: *mut Object<T> = inode.cast();
         // SAFETY: a grace period has passed since the last reference went.
-        unsafe { INode::clean(object) };
+        unsafe { Object::clean(object) };
         // SAFETY: from `alloc_inode`; an object of a cache may be freed without naming the cache.
         unsafe { bindings::kfree(object.cast()) };
     }
@@ -75,7 +77,7 @@ impl<T: FileSystem> Tables<T> {
     /// Any context of `__mark_inode_dirty`.
     unsafe extern "C" fn dirty_inode(inode: *mut bindings::inode, flags: c_int) {
         // SAFETY: an object of `alloc_inode`, alive.
-        let inode: &INode<T> = unsafe { INode::from_raw(inode) };
+        let inode: &Object<T> = unsafe { Object::from_raw(inode) };
         if inode.is_live() {
             // CAST: the same bits.
             T::dirty_inode(inode, flags as u32);
@@ -88,7 +90,7 @@ impl<T: FileSystem> Tables<T> {
         control: *mut bindings::writeback_control,
     ) -> c_int {
         // SAFETY: an object of `alloc_inode`, alive.
-        let inode: &INode<T> = unsafe { INode::from_raw(inode) };
+        let inode: &Object<T> = unsafe { Object::from_raw(inode) };
         if !inode.is_live() {
             return 0;
         }
@@ -101,7 +103,7 @@ impl<T: FileSystem> Tables<T> {
     /// `i_lock`: must not sleep.
     unsafe extern "C" fn drop_inode(inode: *mut bindings::inode) -> c_int {
         // SAFETY: an object of `alloc_inode`, alive.
-        let inode: &INode<T> = unsafe { INode::from_raw(inode) };
+        let inode: &Object<T> = unsafe { Object::from_raw(inode) };
         if !inode.is_live() {
             return 1;
         }
@@ -111,7 +113,7 @@ impl<T: FileSystem> Tables<T> {
     /// No lock, no reference left; possibly in memory reclaim.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: an object of `alloc_inode`, alive.
-        let this: &INode<T> = unsafe { INode::from_raw(inode) };
+        let this: &Object<T> = unsafe { Object::from_raw(inode) };
         // SAFETY: the inode is being evicted. Does nothing for one without DAX entries.
         unsafe { bindings::dax_break_layout_final(inode) };
         // SAFETY: the inode is being evicted.
