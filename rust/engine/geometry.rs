@@ -307,6 +307,11 @@ impl Geometry {
         Blocks::new(sum.fold(0, u64::saturating_add))
     }
 
+    /// One past the last block of the fixed ranges.
+    pub fn fixed_end(&self) -> u64 {
+        self.fixed().iter().map(Fixed::end).max().unwrap_or(0)
+    }
+
     /// Whether a node may lie at `block`: inside the filesystem, and in none of the fixed ranges
     /// but that of the group tree.
     pub fn may_hold_node(&self, block: Block) -> bool {

@@ -72,6 +72,14 @@ impl Inline {
     }
 }
 
+/// Whether the type in a mode is one that exists.
+pub fn is_kind(mode: u16) -> bool {
+    matches!(
+        mode & S_IFMT,
+        S_IFREG | S_IFDIR | S_IFLNK | S_IFCHR | S_IFBLK | S_IFIFO | S_IFSOCK
+    )
+}
+
 /// Copies `from` to `to[at..]`; `None`, and no change, where it does not fit.
 pub(crate) fn put(to: &mut [u8], at: usize, from: &[u8]) -> Option<()> {
     let end = at.checked_add(from.len())?;
@@ -299,14 +307,28 @@ impl InodeObject {
         self.with_tree(&mut |tree| tree.load_path(env, [key, 0, 0]))
     }
 
+    /// Whether `attr` may be set: another type, a size or flags that no inode can have are
+    /// [`Error::Invalid`]. Plans ask before such a record is written.
+    pub fn may_set(&self, attr: &SetAttr) -> Result {
+        let mask = attr.mask.get();
+        let kind = (self.core.mode.get() ^ attr.mode.get()) & S_IFMT;
+        if (mask & log::SET_MODE != 0 && kind != 0)
+            || (mask & log::SET_SIZE != 0 && attr.size.get() > FileSize::MAX.raw())
+            || (mask & log::SET_FLAGS != 0 && attr.flags.get() & !FLAGS_KNOWN != 0)
+        {
+            return Err(Error::Invalid);
+        }
+        Ok(())
+    }
+
     /// Sets the attributes that `attr` names; the fork is not touched.
     pub fn set_attr(&mut self, attr: &SetAttr) -> Result {
+        if self.may_set(attr).is_err() {
+            return Err(Check::RecordState.inode(self.ino));
+        }
         let mask = attr.mask.get();
         let core = &mut self.core;
         if mask & log::SET_MODE != 0 {
-            if (core.mode.get() ^ attr.mode.get()) & S_IFMT != 0 {
-                return Err(Check::RecordState.inode(self.ino));
-            }
             core.mode = attr.mode;
         }
         if mask & log::SET_UID != 0 {
@@ -316,9 +338,6 @@ impl InodeObject {
             core.gid = attr.gid;
         }
         if mask & log::SET_SIZE != 0 {
-            if attr.size.get() > FileSize::MAX.raw() {
-                return Err(Check::RecordState.inode(self.ino));
-            }
             core.size = attr.size;
         }
         if mask & log::SET_ATIME != 0 {

@@ -75,11 +75,11 @@ fn fixed_parts(state: &mut State<'_>, geometry: &Geometry) -> Result {
         let group = Group::new(number);
         let mut parts = geometry.fixed_in(group).peekable();
         if parts.peek().is_none() {
-            if number > 0 {
-                // The fixed parts are contiguous but for copy B: nothing comes behind a gap of a
-                // whole group.
+            if geometry.fixed_end() <= u64::from(number).saturating_mul(geometry.group_blocks.raw())
+            {
                 break;
             }
+            // Small groups: nothing lies here, but copy B does further on.
             continue;
         }
         let map = state.free_map(group)?;

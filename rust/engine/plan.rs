@@ -24,10 +24,11 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::{self, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
+use crate::inode::is_kind;
 use crate::locked::{Locked, Work};
 use crate::record::{Buffer, Record};
 use crate::tree::Root;
-use format::inode::{LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX};
+use format::inode::{FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
 use format::rmap::Owner;
 use format::units::{count, index};
@@ -72,6 +73,9 @@ pub fn plan_create(
         return Err(Error::NameTooLong);
     }
     if (new.mode & S_IFMT == S_IFLNK) == target.is_empty() {
+        return Err(Error::Invalid);
+    }
+    if !is_kind(new.mode) || new.flags & !FLAGS_KNOWN != 0 {
         return Err(Error::Invalid);
     }
     let mut record = log::Create::default();
@@ -276,6 +280,7 @@ pub fn plan_set_attr(
     work: &mut Work,
     attr: &SetAttr,
 ) -> Result {
+    locked.inode(Ino::new(attr.ino.get()))?.may_set(attr)?;
     work.record.begin(Kind::SetAttr, attr)?;
     prepare(env, locked, work, true)
 }
@@ -292,6 +297,7 @@ pub fn plan_map(
     if pieces.is_empty() || pieces.len() > MAX_EXTENTS {
         return Err(Error::TooLong);
     }
+    locked.inode(Ino::new(attr.ino.get()))?.may_set(attr)?;
     let mut record = log::Map {
         attr: *attr,
         ..log::Map::default()
@@ -320,6 +326,8 @@ pub fn plan_unmap(
 ) -> Result<FileBlock> {
     let ino = Ino::new(attr.ino.get());
     let begin = unmap_begin(env, locked, ino, from, to)?;
+    locked.inode(ino)?.may_set(attr)?;
+    locked.inode(ino)?.may_set(last_attr)?;
     let mut record = log::Unmap {
         attr: if begin == from { *last_attr } else { *attr },
         ..log::Unmap::default()

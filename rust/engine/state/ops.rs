@@ -42,7 +42,9 @@ impl State<'_> {
             return Err(error);
         }
         self.make_room()?;
-        for _ in 0..4 {
+        // Every round but the last gives some group another chunk, and what an operation may need
+        // is bounded, so this ends; the number is only a net.
+        for _ in 0..64 {
             let owners = who(self)?;
             match self.once(&owners, plan) {
                 Err(Error::NoPlaces(group)) => self.add_chunk(group)?,

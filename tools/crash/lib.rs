@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine beside a model of what a filesystem should be.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`check`] | the full checker, which must find nothing |
+//! | [`model`] | a filesystem in maps |
+//! | [`compare`] | every difference between engine and model, in words |
+//! | [`step`] | operations: drawn, done to both, compared |
+//! | [`run`] | long random runs with checkpoints, remounts and crashes |
+//!
+//! Everything comes from one seed, which is printed; `FERROX_SEED` sets it, `FERROX_OPS` the number
+//! of operations.
+
+pub mod check;
+pub mod compare;
+pub mod model;
+pub mod run;
+pub mod step;
