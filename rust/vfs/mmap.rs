@@ -166,14 +166,16 @@ impl<T: Faults> Desc<'_, T> {
     /// # Errors
     ///
     /// `EOPNOTSUPP` if it shall be `MAP_SYNC` and that cannot be kept; `ENODEV` if the inode is
-    /// not a DAX one.
+    /// not a DAX one with the address space [operations](crate::dax::operations) of one.
     pub fn map_direct(&mut self) -> Result {
         let file = self.desc.file;
         let inode = self.file().inode();
         let raw = inode.as_ptr();
         let dax = T::region(inode.super_block()).dax();
-        // SAFETY: the inode is alive.
-        if !unsafe { bindings::IS_DAX(raw) } {
+        // SAFETY: the inode is alive, and so are its mapping and the table of that.
+        let (is_dax, table) = unsafe { (bindings::IS_DAX(raw), &*(*(*raw).i_mapping).a_ops) };
+        // Whoever pins a page marks it dirty through the table, and asks nobody whether it can.
+        if !is_dax || table.dirty_folio.is_none() || table.writepages.is_none() {
             return Err(ENODEV);
         }
         // SAFETY: description, inode and device are valid.

@@ -295,6 +295,8 @@ unsafe extern "C" fn show<T: Send + Sync + 'static>(
     // SAFETY: sysfs gives a zeroed page of its own for the text.
     let page =
         unsafe { core::slice::from_raw_parts_mut(page.as_ptr(), crate::pmem::PAGE as usize) };
+    // A text that fills the page to the last byte counts as one that was cut off.
+    let page = page.split_last_mut().map_or(&mut [][..], |(_, page)| page);
     let mut text = Text { page, used: 0 };
     match (file.show)(&node.state, &mut text) {
         Ok(()) => text.used as isize,

@@ -46,12 +46,10 @@ impl<M: Map> Tables<M> {
                 mapping.read_as_hole();
             }
             let region = M::FileSystem::region(inode.super_block());
-            let said = mapping.answers(&request, region.len());
-            if said {
-                mapping.fill(request.purpose, region, iomap, srcmap)?;
-                // SAFETY: set before the superblock was filled.
-                iomap.bdev = unsafe { (*inode.super_block().as_ptr()).s_bdev };
-            }
+            let said = mapping.answers(&request, region.len())
+                && mapping.fill(request.purpose, region, iomap, srcmap).is_ok();
+            // SAFETY: set before the superblock was filled.
+            iomap.bdev = unsafe { (*inode.super_block().as_ptr()).s_bdev };
             let carried = mapping.take_carried();
             if !said {
                 pr_err!(
