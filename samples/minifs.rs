@@ -3,9 +3,8 @@
 //! minifs: a small filesystem in memory, to show what a filesystem on `vfs` looks like.
 //!
 //! Directories, files, symbolic links, unlink, rename, readdir and statfs, without unsafe. A mount
-//! owns a list of all names, each of which holds its inode in memory; an inode owns its bytes. Real
-//! ones do not search name by name, and count the links of directories. No mutex is held while
-//! user memory is touched.
+//! owns a list of all names, each of which holds its inode in memory; an inode owns its bytes. (A
+//! real one does not search name by name.) No mutex is held while user memory is touched.
 
 #![forbid(unsafe_code)]
 
@@ -180,6 +179,7 @@ impl inode::Operations for DirOps {
 #[vtable]
 impl file::Operations for DirFile {
     type FileSystem = MiniFs;
+    const VOLATILE: bool = true;
 
     fn iterate_shared(file: &File<MiniFs>, dir: Dir<'_>, out: &mut Emitter<'_>) -> Result {
         // The inode's number is its name's cookie: there is one name to an inode.
@@ -217,6 +217,7 @@ impl inode::Operations for FileOps {
 #[vtable]
 impl file::Operations for OpenFile {
     type FileSystem = MiniFs;
+    const VOLATILE: bool = true;
 
     fn read_iter(io: &mut Kiocb<'_, MiniFs>, to: &mut IovIterDest<'_>) -> Result<usize> {
         let (mut copy, bytes) = (KVVec::new(), io.file().inode().data().lock());

@@ -21,7 +21,7 @@ use crate::{
 use core::{marker::PhantomData, ptr};
 use kernel::{
     error::{Error, Result},
-    types::Opaque,
+    types::{NotThreadSafe, Opaque},
 };
 
 /// A `struct file` whose inode is of a filesystem of type `T`.
@@ -99,6 +99,18 @@ impl<T: FileSystem> File<T> {
         kernel::error::to_result(unsafe { bindings::file_update_time(self.as_ptr()) })
     }
 
+    /// Gets leave to change something through the mount that the file was opened through: for an
+    /// ioctl, which comes without. Waits while the filesystem is frozen.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if mount or filesystem are read-only.
+    pub fn want_write(&self) -> Result<WriteAccess<'_, T>> {
+        // SAFETY: the file is open.
+        kernel::error::to_result(unsafe { bindings::mnt_want_write_file(self.as_ptr()) })?;
+        Ok(WriteAccess(self, NotThreadSafe))
+    }
+
     /// Seeks within the file's size, and for `Data` and `Hole` as if there were no holes.
     pub fn generic_llseek(&self, offset: i64, whence: Whence) -> Result<i64> {
         // SAFETY: the file is open.
@@ -112,6 +124,17 @@ impl<T: FileSystem> File<T> {
         let max = self.inode().super_block().max_bytes();
         // SAFETY: the file is open.
         offset_result(unsafe { bindings::vfs_setpos(self.as_ptr(), offset, max) })
+    }
+}
+
+/// Leave to change something, with freeze protection, until it is dropped.
+#[must_use = "the leave ends when it is dropped"]
+pub struct WriteAccess<'a, T: FileSystem>(&'a File<T>, NotThreadSafe);
+
+impl<T: FileSystem> Drop for WriteAccess<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: given when this was made, to this task.
+        unsafe { bindings::mnt_drop_write_file(self.0.as_ptr()) };
     }
 }
 

@@ -24,7 +24,7 @@
 mod guards;
 pub(crate) mod tables;
 
-pub use guards::{IntWrite, PageFault, Write};
+pub use guards::{Frozen, IntWrite, PageFault, Write};
 
 use crate::{
     bindings,

@@ -111,7 +111,7 @@ same "$(cat par/b.98)" b98 "side by side, contents"
 # What is counted, mapped, and thrown out of the caches.
 same "$(stat -f -c '%c' .)" "$(find . | wc -l)" "statfs counts the names"
 same "$(stat -f -c '%s %l' .)" "4096 255" "statfs"
-sync
+sync; sync big .; dd if=/dev/zero of=s bs=100 count=3 oflag=sync status=none
 echo 2 > /proc/sys/vm/drop_caches
 cmp "$top/big" big
 refused "Read-only" sh -c "mount -o remount,ro '$m' && touch '$m/x'"

@@ -237,6 +237,10 @@ pub trait Operations {
     /// Mappings are laid where huge pages fit (`thp_get_unmapped_area`).
     const HUGE_MAPPINGS: bool = false;
 
+    /// Nothing survives the mount, so without [`fsync`](Operations::fsync) there is nothing to do
+    /// for it. Otherwise a file without it answers `EINVAL`.
+    const VOLATILE: bool = false;
+
     /// How `splice` reads.
     const SPLICE_READ: SpliceRead = SpliceRead::Copy;
 

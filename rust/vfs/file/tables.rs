@@ -62,7 +62,13 @@ impl<U: Operations> Tables<U> {
         open: member!(HAS_OPEN, Self::open),
         flush: member!(HAS_FLUSH, Self::flush),
         release: member!(HAS_RELEASE, Self::release),
-        fsync: member!(HAS_FSYNC, Self::fsync),
+        fsync: if U::HAS_FSYNC {
+            Some(Self::fsync)
+        } else if U::VOLATILE {
+            Some(bindings::noop_fsync)
+        } else {
+            None
+        },
         splice_read: if U::HAS_READ_ITER {
             Some(match U::SPLICE_READ {
                 SpliceRead::Copy => bindings::copy_splice_read,

@@ -8,7 +8,10 @@
 
 use super::{FileSystem, SuperBlock};
 use crate::bindings;
-use kernel::types::NotThreadSafe;
+use kernel::{
+    error::{code::*, to_result, Result},
+    types::NotThreadSafe,
+};
 
 macro_rules! level {
     ($(#[$doc:meta])* $guard:ident, $method:ident, $start:ident, $end:ident) => {
@@ -55,5 +58,38 @@ impl<T: FileSystem> SuperBlock<T> {
         // SAFETY: the superblock is alive.
         unsafe { bindings::sb_start_intwrite_trylock(self.as_ptr()) }
             .then(|| IntWrite(self, NotThreadSafe))
+    }
+}
+
+/// A block device at rest, and with it the filesystem on it: synced, and nobody can change it.
+#[must_use = "the device is thawed when the guard is dropped"]
+pub struct Frozen<'a, T: FileSystem>(&'a SuperBlock<T>);
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// Freezes the block device, as `FIFREEZE` and device mapper do. Sleeps; hold no freeze
+    /// protection and no lock.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if there is no block device; what sync and
+    /// [`freeze_fs`](FileSystem::freeze_fs) say.
+    pub fn freeze_device(&self) -> Result<Frozen<'_, T>> {
+        // SAFETY: set before the superblock was filled.
+        let device = unsafe { (*self.as_ptr()).s_bdev };
+        if device.is_null() {
+            return Err(ENODEV);
+        }
+        // SAFETY: the superblock keeps its device open.
+        to_result(unsafe { bindings::bdev_freeze(device) })?;
+        Ok(Frozen(self))
+    }
+}
+
+impl<T: FileSystem> Drop for Frozen<'_, T> {
+    fn drop(&mut self) {
+        // A failing thaw leaves it frozen for the administrator to thaw; there is nobody to tell.
+        //
+        // SAFETY: frozen when the guard was made.
+        let _ = unsafe { bindings::bdev_thaw((*self.0.as_ptr()).s_bdev) };
     }
 }
