@@ -7,7 +7,7 @@
 //! and so for what that fault is publishing. No lock is needed. It does not fence: the caller does.
 
 use super::Direct;
-use crate::{bindings, inode::INode, mapping};
+use crate::{bindings, inode::{INode, Object}, mapping};
 use core::{marker::PhantomData, ops::Range};
 use kernel::{
     error::{from_result, to_result},
@@ -40,8 +40,9 @@ impl<T: Direct> Tables<T> {
         from_result(|| {
             // SAFETY: the mapping has its inode as its host, which is alive.
             let host = unsafe { (*mapping).host };
+            // An inode on its way out is written back too, without a reference.
             // SAFETY: an inode of `T` by the caller's promise.
-            let inode = unsafe { INode::<T>::from_raw(host) };
+            let inode = unsafe { Object::<T>::from_raw(host) };
             let region = T::region(inode.super_block());
             // SAFETY: mapping and control are valid; the device is the one its entries are of.
             to_result(unsafe {
