@@ -68,7 +68,8 @@ impl Names {
             return Err(ENOTEMPTY.into());
         }
         inode.drop_nlink();
-        (inode.touch_ctime(), dir.touch());
+        inode.touch_ctime();
+        dir.touch();
         self.0.remove(at).map(drop).map_err(|_| ENOENT)
     }
 }
@@ -86,7 +87,7 @@ impl FileSystem for MiniFs {
     type Options = ();
     const NAME: &'static CStr = c"minifs";
 
-    fn fill_super(sb: &SuperBlock<Self, New>, _: &(), _: &Context<'_>) -> Result<Self::SuperData> {
+    fn fill_super(sb: &SuperBlock<Self, New>, (): &(), _: &Context<'_>) -> Result<Self::SuperData> {
         sb.set_max_bytes(16 << 20).set_block_size(4096)?;
         KBox::pin_init(new_mutex!(Names(KVec::new())), GFP_KERNEL)
     }
@@ -171,7 +172,8 @@ impl inode::Operations for DirOps {
         }
         let at = names.find(&r.from_dir, r.from.name()).ok_or(ENOENT)?;
         (names.0[at].0, names.0[at].1) = (r.to_dir.ino(), new);
-        (r.from_dir.touch(), r.to_dir.touch());
+        r.from_dir.touch();
+        r.to_dir.touch();
         Ok(())
     }
 }
@@ -183,7 +185,8 @@ impl file::Operations for DirFile {
 
     fn iterate_shared(file: &File<MiniFs>, dir: Dir<'_>, out: &mut Emitter<'_>) -> Result {
         // The inode's number is its name's cookie: there is one name to an inode.
-        while out.emit_dots(file) {
+        let mut room = out.emit_dots(file);
+        while room {
             let names = Names::of(&dir);
             let rest = |e: &&Entry| e.0 == dir.ino() && e.2.ino() as i64 >= out.position();
             let next = names.0.iter().filter(rest).min_by_key(|e| e.2.ino());
@@ -191,9 +194,7 @@ impl file::Operations for DirFile {
             drop(names);
             let Some((name, inode)) = next else { break };
             let (ino, kind) = (inode.ino(), inode.mode().file_type());
-            if !out.emit(&name?, ino, kind, ino as i64) {
-                break;
-            }
+            room = out.emit(&name?, ino, kind, ino as i64);
         }
         Ok(())
     }
@@ -238,12 +239,11 @@ impl file::Operations for OpenFile {
             return Err(EFAULT);
         }
         let (at, mut bytes) = (io.position() as usize, inode.data().lock());
-        let end = at + copy.len();
-        let size = bytes.len().max(end);
+        let size = (at + copy.len()).max(bytes.len());
         bytes.resize(size, 0, GFP_KERNEL)?;
-        bytes[at..end].copy_from_slice(&copy);
+        bytes[at..][..copy.len()].copy_from_slice(&copy);
         inode.set_size(size as i64);
-        io.set_position(end as i64);
+        io.set_position((at + copy.len()) as i64);
         Ok(copy.len())
     }
 }

@@ -86,7 +86,7 @@ impl<'a> Context<'a> {
         // CAST: a message has no more bytes than memory was found for; cut off far above that.
         let len = bytes.len().min(4096) as i32;
         // SAFETY: the context is valid; the text has this length and is copied.
-        unsafe { bindings::fc_log(self.fc, level as _, bytes.as_ptr().cast(), len) };
+        unsafe { bindings::fc_log(self.fc, level, bytes.as_ptr().cast(), len) };
     }
 }
 
@@ -244,6 +244,7 @@ pub(crate) mod tables {
 
     pub(crate) struct Tables<T>(PhantomData<T>);
 
+    #[expect(clippy::missing_safety_doc, reason = "called by C, as the table says")]
     impl<T: FileSystem> Tables<T> {
         const TABLE: bindings::fs_context_operations = bindings::fs_context_operations {
             free: Some(Self::free),

@@ -65,6 +65,7 @@ const WORDS_PARENT: c_int = 6;
 
 struct Tables<U>(PhantomData<U>);
 
+#[expect(clippy::missing_safety_doc, reason = "called by C, as the table says")]
 impl<U: Operations> Tables<U> {
     const TABLE: bindings::export_operations = bindings::export_operations {
         encode_fh: Some(Self::encode_fh),

@@ -124,6 +124,10 @@ impl Cache {
     }
 
     /// Called once for each object of the cache, not for each inode.
+    ///
+    /// # Safety
+    ///
+    /// Called by the slab allocator only, with the memory of an object.
     unsafe extern "C" fn construct(object: *mut c_void) {
         // SAFETY: the C inode stands first in the object.
         unsafe { bindings::inode_init_once(object.cast()) };

@@ -457,21 +457,21 @@ impl<'a> StatFs<'a> {
         // SAFETY: the caller's promise.
         let stat = unsafe { &mut *ptr };
         // LOSSLESS: `long` has 64 bits.
-        stat.f_namelen = name_max as _;
+        stat.f_namelen = name_max as isize;
         Self(stat)
     }
 
     /// The type's magic number.
     pub fn magic(&mut self, magic: u32) -> &mut Self {
         // LOSSLESS: `long` has 64 bits.
-        self.0.f_type = magic as _;
+        self.0.f_type = magic as isize;
         self
     }
 
     /// Block size in bytes; blocks in all, free, and free for ordinary users.
     pub fn blocks(&mut self, size: u32, all: u64, free: u64, available: u64) -> &mut Self {
-        self.0.f_bsize = size as _;
-        self.0.f_frsize = size as _;
+        self.0.f_bsize = size as isize;
+        self.0.f_frsize = size as isize;
         self.0.f_blocks = all;
         self.0.f_bfree = free;
         self.0.f_bavail = available;

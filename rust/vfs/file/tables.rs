@@ -35,6 +35,7 @@ macro_rules! member {
     };
 }
 
+#[expect(clippy::missing_safety_doc, reason = "called by C, as the table says")]
 impl<U: Operations> Tables<U> {
     pub(super) const TABLE: bindings::file_operations = bindings::file_operations {
         fop_flags: U::FLAGS.bits(),

@@ -115,16 +115,20 @@ impl Iattr<'_> {
 
     /// The owner to set, if one is, as the media numbers it.
     pub fn uid<T: FileSystem>(&self, idmap: &Idmap, inode: &INode<T>) -> Option<u32> {
+        if !self.has(bindings::ATTR_UID) {
+            return None;
+        }
         // SAFETY: all three are alive.
-        self.has(bindings::ATTR_UID)
-            .then(|| unsafe { bindings::iattr_uid(idmap.as_ptr(), inode.as_ptr(), self.0) })
+        Some(unsafe { bindings::iattr_uid(idmap.as_ptr(), inode.as_ptr(), self.0) })
     }
 
     /// The group to set, if one is, as the media numbers it.
     pub fn gid<T: FileSystem>(&self, idmap: &Idmap, inode: &INode<T>) -> Option<u32> {
+        if !self.has(bindings::ATTR_GID) {
+            return None;
+        }
         // SAFETY: all three are alive.
-        self.has(bindings::ATTR_GID)
-            .then(|| unsafe { bindings::iattr_gid(idmap.as_ptr(), inode.as_ptr(), self.0) })
+        Some(unsafe { bindings::iattr_gid(idmap.as_ptr(), inode.as_ptr(), self.0) })
     }
 
     /// The last access to set, if one is.

@@ -222,8 +222,8 @@ pub enum Got<T: FileSystem> {
 impl<T: FileSystem> Got<T> {
     pub(crate) fn get(sb: &SuperBlock<T>, ino: u64) -> Result<Self> {
         // SAFETY: the superblock is alive.
-        let inode =
-            NonNull::new(unsafe { bindings::iget_locked(sb.as_ptr(), ino) }).ok_or(ENOMEM)?;
+        let inode = unsafe { bindings::iget_locked(sb.as_ptr(), ino) };
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
         // SAFETY: a racy read as every caller of `iget_locked` does it: `I_NEW` is set for the one
         // task that made the inode, and for others it was waited for.
         let new = unsafe { bindings::inode_is_new(inode.as_ptr()) };

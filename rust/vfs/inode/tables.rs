@@ -41,6 +41,7 @@ macro_rules! member {
     };
 }
 
+#[expect(clippy::missing_safety_doc, reason = "called by C, as the table says")]
 impl<U: Operations> Tables<U> {
     pub(super) const TABLE: bindings::inode_operations = bindings::inode_operations {
         lookup: member!(HAS_LOOKUP, lookup),

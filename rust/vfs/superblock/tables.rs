@@ -32,6 +32,7 @@ macro_rules! member {
     };
 }
 
+#[expect(clippy::missing_safety_doc, reason = "called by C, as the table says")]
 impl<T: FileSystem> Tables<T> {
     const TABLE: bindings::super_operations = bindings::super_operations {
         alloc_inode: Some(Self::alloc_inode),
