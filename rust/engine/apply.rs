@@ -30,6 +30,7 @@ use format::inode::{Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX
 use format::log::{self, RENAME_EXCHANGE};
 use format::units::count;
 use format::{Block, Blocks, FileBlock, Group, Ino};
+use memory::Box;
 
 /// The inodes and groups that a record names.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,6 +119,23 @@ pub fn newborn(record: &Record<'_>) -> Option<Ino> {
         Record::Create(r, ..) => Some(Ino::new(r.ino.get())),
         _ => None,
     }
+}
+
+/// The most nodes of the target of a symbolic link: five pieces, of which four fit in a node.
+pub const TARGET_NODES: u64 = 5;
+
+/// The vacant object of the inode that a record brings into being, with room for all that it will
+/// hold: a plan's caller asks for it *before* the record is appended, so that applying it needs no
+/// memory.
+pub fn vacant(record: &Record<'_>) -> Result<Option<Box<InodeObject>>> {
+    let Record::Create(r, _, target) = record else {
+        return Ok(None);
+    };
+    let mut inode = InodeObject::new(Ino::new(r.ino.get()), Core::default());
+    if target.len() > INLINE_MAX {
+        inode.frames.reserve(format::units::index(TARGET_NODES))?;
+    }
+    Ok(Some(Box::new(inode)?))
 }
 
 /// The ranges of a file that a record replaces or takes away.

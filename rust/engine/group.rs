@@ -421,6 +421,11 @@ impl GroupObject {
         Ok(self.frames.reserve(index(n))?)
     }
 
+    /// Makes room for one more chunk in the list.
+    pub fn reserve_chunk(&mut self) -> Result {
+        Ok(self.chunks.list.reserve(1)?)
+    }
+
     /// Says that `owner` holds `len` blocks from `start`: a new record, or a longer or shorter one
     /// with the same start.
     pub fn rmap_set(

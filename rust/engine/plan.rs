@@ -18,14 +18,14 @@
 //! Operations that free something may use the places that groups keep in hand
 //! ([`PLACES_IN_HAND`]), so that a full device can always be emptied.
 
-use crate::apply::{dirent_kind, STEP_PAGES};
+use crate::apply::{dirent_kind, STEP_PAGES, TARGET_NODES};
 use crate::dir;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::{self, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
 use crate::inode::is_kind;
-use crate::locked::{Locked, Work};
+use crate::locked::{Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
 use crate::tree::Root;
 use format::inode::{FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX};
@@ -379,12 +379,66 @@ pub fn plan_chunk(
     prepare(env, locked, work, true)
 }
 
-/// Nodes that an operation may need in one group.
+/// How many items a record may add to the trees of one inode, or make longer.
 #[derive(Clone, Copy, Default)]
-struct Need {
-    rmap: u64,
-    items: u64,
+struct Grows {
+    /// In its fork: extents or entries.
     fork: u64,
+    /// In its group's inode tree: the inode item, an orphan item.
+    items: u64,
+    /// In the reverse map of every group that is held.
+    rmap: u64,
+}
+
+/// What one inode's part of a record may make grow. What only shrinks, or keeps its length, needs
+/// no place: so a full device can be emptied.
+fn grows(record: &Record<'_>, ino: Ino) -> Grows {
+    let name = |dir: u64| u64::from(dir == ino.raw());
+    let (entries, orphans) = match record {
+        Record::Create(r, ..) => (name(r.dir.get()), 0),
+        Record::Link(r, _) => (name(r.dir.get()), 0),
+        Record::Unlink(r) => (0, name(r.ino.get())),
+        Record::Rename(r, name_bytes) if !name_bytes.is_empty() => {
+            (name(r.new_dir.get()), name(r.victim.get()))
+        }
+        Record::Rename(r, _) => (0, name(r.victim.get())),
+        _ => (0, 0),
+    };
+    Grows {
+        fork: entries,
+        // An entry may stand in the inode item, which grows by it.
+        items: entries.saturating_add(orphans),
+        rmap: 0,
+    }
+}
+
+/// Places that an operation may need, group by group.
+#[derive(Default)]
+struct Tally([Option<(Group, u64)>; MAX_GROUPS]);
+
+impl Tally {
+    fn add(&mut self, group: Group, places: u64) -> Result {
+        let mine = |slot: &&mut Option<(Group, u64)>| slot.is_none_or(|(of, _)| of == group);
+        let slot = self.0.iter_mut().find(mine).ok_or(Error::TooLong)?;
+        let before = slot.map_or(0, |(_, n)| n);
+        *slot = Some((group, before.saturating_add(places)));
+        Ok(())
+    }
+
+    /// Makes sure of the places and of room in the frame tables; returns the sum.
+    fn settle(&self, locked: &mut Locked<'_>, freeing: bool) -> Result<u64> {
+        let hand = if freeing { 0 } else { PLACES_IN_HAND };
+        let mut all = 0u64;
+        for (number, places) in self.0.iter().flatten() {
+            let group = locked.group(*number)?;
+            if *places > 0 && group.chunks().free() < places.saturating_add(hand) {
+                return Err(Error::NoPlaces(*number));
+            }
+            group.reserve_frames(*places)?;
+            all = all.saturating_add(*places);
+        }
+        Ok(all)
+    }
 }
 
 /// Makes sure that applying the planned record cannot fail; see the module's essay.
@@ -396,7 +450,7 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
     } = work;
     effects.freed.clear();
     let decoded = Record::decode(record.kind(), record.payload())?;
-    let mut pages = 0u64;
+    let mut tally = Tally::default();
     match decoded {
         Record::Map(r, list) => {
             let ino = Ino::new(r.attr.ino.get());
@@ -415,15 +469,29 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
             let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
             let changes = n.saturating_mul(3);
-            pages = need(env, locked, ino, changes, changes, freeing)?;
+            let grows = Grows {
+                fork: changes,
+                items: 2,
+                rmap: changes,
+            };
+            need(env, locked, ino, grows, &mut tally)?;
         }
         Record::Unmap(r) => {
             let ino = Ino::new(r.attr.ino.get());
             let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
             let extents = load_maps(env, locked, ino, from, to, None)?;
             effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
-            // Only the two ends can make a node split.
-            pages = need(env, locked, ino, 2, 2, freeing)?;
+            // Something grows only where an extent goes on behind the end.
+            let grows = if leaves_right(env, locked, ino, to)? {
+                Grows {
+                    fork: 2,
+                    items: 2,
+                    rmap: 2,
+                }
+            } else {
+                Grows::default()
+            };
+            need(env, locked, ino, grows, &mut tally)?;
         }
         Record::ChunkTake(r) => {
             let group = locked.group(Group::new(r.group.get()))?;
@@ -434,6 +502,7 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             // The places of the new chunk itself come first.
             let want = group.need(1, 2);
             group.reserve_frames(want)?;
+            group.reserve_chunk()?;
             arena.reserve(index(want).saturating_add(STEP_PAGES))?;
             return Ok(());
         }
@@ -442,22 +511,29 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             let born = crate::apply::newborn(&decoded);
             for ino in who.inodes() {
                 if Some(ino) == born {
-                    pages = pages.saturating_add(need_born(env, locked, ino, freeing)?);
+                    need_born(env, locked, ino, &mut tally)?;
                 } else {
-                    pages = pages.saturating_add(need(env, locked, ino, 1, 0, freeing)?);
-                }
-            }
-            // Places are a sum over the inodes of one group.
-            for number in who.groups() {
-                let free = locked.group(number)?.chunks().free();
-                let hand = if freeing { 0 } else { PLACES_IN_HAND };
-                if free < pages.saturating_add(hand) {
-                    return Err(Error::NoPlaces(number));
+                    need(env, locked, ino, grows(&decoded, ino), &mut tally)?;
                 }
             }
         }
     }
+    let pages = tally.settle(locked, freeing)?;
     Ok(arena.reserve(index(pages).saturating_add(STEP_PAGES))?)
+}
+
+/// Whether an extent of the file reaches over `to` from before it.
+fn leaves_right(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    to: FileBlock,
+) -> Result<bool> {
+    let inode = locked.inode(ino)?;
+    Ok(match extents::lookup_loading(env, inode, to)? {
+        extents::At::Extent(piece) => piece.file < to,
+        extents::At::Hole(_) => false,
+    })
 }
 
 /// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.
@@ -501,62 +577,47 @@ fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) 
     group.rmap_mut().load_path(env, key)
 }
 
-/// What changes of one inode need: `fork` changes of its tree, `rmap` of each group's reverse map,
-/// its item, an orphan item. Loads the paths to the items, reserves room in the frame tables,
-/// checks the places, and returns the pages.
+/// What changes of one inode need. Loads the paths to its items, and reserves room in the frame
+/// table of its fork.
 fn need(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     ino: Ino,
-    fork: u64,
-    rmap: u64,
-    freeing: bool,
-) -> Result<u64> {
+    grows: Grows,
+    tally: &mut Tally,
+) -> Result {
     let (inode, group) = locked.inode_and_group(ino)?;
     let mut items = group.inode_tree_mut();
     items.load_path(env, [ino.index(), 0, 0])?;
     items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
-    // A fork that leaves the inode item begins with a root of its own.
-    let fork = fork
-        .saturating_mul(count(inode.root().need()))
-        .saturating_add(1);
-    inode.frames.reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
-    let home = ino.group();
-    let hand = if freeing { 0 } else { PLACES_IN_HAND };
-    let mut pages = 0u64;
-    for group in locked.groups() {
-        let mut want = Need {
-            rmap,
-            ..Need::default()
-        };
-        if Some(group.number()) == home {
-            want.items = 2;
-            want.fork = fork;
-        }
-        let n = group.need(want.rmap, want.items).saturating_add(want.fork);
-        if group.chunks().free() < n.saturating_add(hand) {
-            return Err(Error::NoPlaces(group.number()));
-        }
-        group.reserve_frames(n)?;
-        pages = pages.saturating_add(n);
+    let mut fork = 0;
+    if grows.fork > 0 {
+        // A fork that leaves the inode item begins with a root of its own.
+        fork = grows
+            .fork
+            .saturating_mul(count(inode.root().need()))
+            .saturating_add(1);
+        inode.frames.reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
     }
-    Ok(pages)
+    let items = group.need(0, grows.items);
+    tally.add(group.number(), items.saturating_add(fork))?;
+    if grows.rmap > 0 {
+        for group in locked.groups() {
+            tally.add(group.number(), group.need(grows.rmap, 0))?;
+        }
+    }
+    Ok(())
 }
 
 /// What a new inode needs: its item, an orphan item, and five nodes for a long target.
-fn need_born(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, freeing: bool) -> Result<u64> {
+fn need_born(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, tally: &mut Tally) -> Result {
     let number = ino.group().ok_or(Error::Invalid)?;
     let group = locked.group(number)?;
     let mut items = group.inode_tree_mut();
     items.load_path(env, [ino.index(), 0, 0])?;
     items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
-    let n = group.need(0, 2).saturating_add(5).saturating_add(count(Root::EMPTY.need()));
-    let hand = if freeing { 0 } else { PLACES_IN_HAND };
-    if group.chunks().free() < n.saturating_add(hand) {
-        return Err(Error::NoPlaces(number));
-    }
-    group.reserve_frames(n)?;
-    Ok(n)
+    let target = TARGET_NODES.saturating_add(count(Root::EMPTY.need()));
+    tally.add(number, group.need(0, 2).saturating_add(target))
 }
 
 /// The payload and kind of the planned record, for the append.

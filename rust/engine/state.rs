@@ -201,7 +201,7 @@ impl<'m> State<'m> {
 
     fn replay_one(&mut self, record: &Record<'_>) -> Result {
         let mut who = apply::owners(&self.env, record)?;
-        let born = apply::newborn(record);
+        let born = apply::vacant(record)?;
         let mut ranges: Vec<(Ino, FileBlock, FileBlock)> = Vec::new();
         apply::ranges(record, &mut |ino, from, to| Ok(ranges.push((ino, from, to))?))?;
         for (ino, from, to) in ranges.iter() {
@@ -322,14 +322,15 @@ impl<'m> State<'m> {
         Ok(())
     }
 
-    /// Opens the owners, with a vacant object for the inode that is about to be born, lends them
+    /// Opens the owners, with the vacant object of the inode that is about to be born, lends them
     /// to `f`, and keeps the books.
     pub(crate) fn with<R>(
         &mut self,
         who: &Owners,
-        born: Option<Ino>,
+        mut newborn: Option<Box<InodeObject>>,
         f: impl FnOnce(&Solo<'m>, &mut Locked<'_>) -> Result<R>,
     ) -> Result<R> {
+        let born = newborn.as_ref().map(|inode| inode.ino());
         for group in who.groups() {
             self.open_group(group)?;
         }
@@ -339,10 +340,6 @@ impl<'m> State<'m> {
         // Room for what comes back, before anything is taken out.
         self.inodes.reserve(MAX_INODES)?;
         self.groups.reserve(MAX_GROUPS)?;
-        let mut newborn = match born {
-            Some(ino) => Some(Box::new(InodeObject::new(ino, Default::default()))?),
-            None => None,
-        };
         let mut groups = [const { None }; MAX_GROUPS];
         let mut inodes = [const { None }; MAX_INODES];
         for (slot, number) in groups.iter_mut().zip(who.groups()) {

@@ -97,10 +97,14 @@ pub fn mount<'m>(ram: &'m Ram, model: &Model, seen: &mut Seen) -> Verdict<State<
 
 /// Runs; an error tells the difference and the operations before it.
 pub fn run(plan: &Plan) -> Verdict<Seen> {
+    run_on(&Ram::new(plan.bytes), plan).map(|(seen, _)| seen)
+}
+
+/// Makes a filesystem on `ram` and runs there; leaves it unmounted, with the model of what it has.
+pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
     let mut rng = fastrand::Rng::with_seed(plan.seed);
     fastrand::seed(plan.seed);
-    let ram = Ram::new(plan.bytes);
-    mkfs(&ram, &options(plan.bytes, plan.group_blocks, plan.cpus, plan.seed))
+    mkfs(ram, &options(plan.bytes, plan.group_blocks, plan.cpus, plan.seed))
         .map_err(|error| words(&error))?;
     let mut model = Model::new(BEGIN);
     let mut seen = Seen {
@@ -108,7 +112,7 @@ pub fn run(plan: &Plan) -> Verdict<Seen> {
         ..Seen::default()
     };
     let mut last: VecDeque<String> = VecDeque::new();
-    let mut state = Some(mount(&ram, &model, &mut seen)?);
+    let mut state = Some(mount(ram, &model, &mut seen)?);
     let mut taste = plan.taste;
     for n in 0..plan.ops {
         let tell = |what: String, last: &VecDeque<String>| {
@@ -136,7 +140,7 @@ pub fn run(plan: &Plan) -> Verdict<Seen> {
                 seen.crashes += 1;
             }
             drop(state.take());
-            let mut fresh = mount(&ram, &model, &mut seen).map_err(|what| tell(what, &last))?;
+            let mut fresh = mount(ram, &model, &mut seen).map_err(|what| tell(what, &last))?;
             if compare::space(&fresh, &model) != space {
                 return Err(tell("the blocks of chunks changed".into(), &last));
             }
@@ -154,6 +158,7 @@ pub fn run(plan: &Plan) -> Verdict<Seen> {
             Did::All => seen.done += 1,
             Did::Refused => seen.refused += 1,
             Did::Full => seen.full += 1,
+            Did::Wanting => return Err(tell("no memory".into(), &last)),
         }
         if n % 997 == 0 {
             seen.inodes = seen.inodes.max(model.nodes.len());
@@ -168,7 +173,8 @@ pub fn run(plan: &Plan) -> Verdict<Seen> {
             compare::space(live, &model).map_err(|what| tell(what, &last))?;
         }
     }
-    let live = state.as_mut().ok_or("no state")?;
-    compare::all(live, &model)?;
-    Ok(seen)
+    let mut live = state.take().ok_or("no state")?;
+    compare::all(&mut live, &model)?;
+    live.unmount().map_err(|error| words(&error))?;
+    Ok((seen, model))
 }

@@ -374,13 +374,18 @@ pub enum Did {
     Refused,
     /// There was no space; a write or a preallocation may have come some of the way.
     Full,
+    /// There was no memory; what is a series may have come some of the way.
+    Wanting,
 }
 
 /// Compares two results; no space is always possible for what does not only free.
 fn same<T>(is: Result<T, Error>, should: Result<(), Error>) -> Verdict<Result<T, Did>> {
+    // The engine has answered: what is looked at afterwards has memory again.
+    memory::fail_after(None);
     match (is, should) {
         (Ok(value), Ok(())) => Ok(Ok(value)),
         (Err(Error::NoSpace), Ok(())) => Ok(Err(Did::Full)),
+        (Err(Error::NoMemory), _) => Ok(Err(Did::Wanting)),
         (Err(is), Err(should)) if is == should => Ok(Err(Did::Refused)),
         (Err(is), Ok(())) => Err(format!("{} where nothing is wrong", words(&is))),
         (Ok(_), Err(should)) => Err(format!("no error where {should:?} should be")),
@@ -391,6 +396,10 @@ fn same<T>(is: Result<T, Error>, should: Result<(), Error>) -> Verdict<Result<T,
 /// Does `op` to both, at `time`, and compares what it touched.
 pub fn act(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict<Did> {
     let done = both(state, model, op, time)?;
+    if done == Did::Wanting {
+        // The caller knows why, and compares.
+        return Ok(done);
+    }
     if done == Did::Full && op.is_freeing() {
         return Err("no space to free something".into());
     }
@@ -482,6 +491,7 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
                     model.preallocate(*ino, *from, *to, *size, time);
                     Ok(Did::All)
                 }
+                Err(Did::Wanting) => Ok(Did::Wanting),
                 Err(did) => {
                     partial_preallocation(state, model, *ino, *from, *to, time)?;
                     Ok(did)
@@ -506,12 +516,10 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
         }
         Op::Read { ino, offset, len } => {
             let node = model.nodes[ino].clone();
-            compare::range(state, *ino, &node, *offset, *len)?;
-            Ok(Did::All)
+            looked(compare::range(state, *ino, &node, *offset, *len))
         }
         Op::List { dir, step } => {
-            compare::entries(state, model, *dir, *step)?;
-            Ok(Did::All)
+            looked(compare::entries(state, model, *dir, *step))
         }
         Op::Reap { ino } => {
             let is = state.reap(Ino::new(*ino));
@@ -537,12 +545,26 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             }
         }
         Op::Checkpoint => {
-            state.checkpoint(false).map_err(|error| words(&error))?;
-            if fastrand::bool() {
-                state.forget();
+            match same(state.checkpoint(false), Ok(()))? {
+                Ok(()) => {
+                    if fastrand::bool() {
+                        state.forget();
+                    }
+                    Ok(Did::All)
+                }
+                Err(did) => Ok(did),
             }
-            Ok(Did::All)
         }
+    }
+}
+
+/// Reading may want memory.
+fn looked(result: Verdict) -> Verdict<Did> {
+    memory::fail_after(None);
+    match result {
+        Ok(()) => Ok(Did::All),
+        Err(what) if what.contains("NoMemory") => Ok(Did::Wanting),
+        Err(what) => Err(what),
     }
 }
 
@@ -552,9 +574,13 @@ fn atomic<T>(
     is: Result<T, Error>,
     should: impl FnOnce(&mut Model) -> Result<(), Error>,
 ) -> Verdict<Result<(), Did>> {
+    memory::fail_after(None);
     if let Err(Error::NoSpace) = is {
         // Whether it should be refused for another reason is not asked.
         return Ok(Err(Did::Full));
+    }
+    if let Err(Error::NoMemory) = is {
+        return Ok(Err(Did::Wanting));
     }
     let result = should(model);
     same(is, result).map(|result| result.map(|_| ()))

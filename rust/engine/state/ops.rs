@@ -21,6 +21,7 @@ use format::inode::{CHUNK_MAX, CHUNK_MIN, FLAG_TRUNCATING, S_IFREG};
 use format::log::{self, SetAttr};
 use format::units::count;
 use format::{Addr, Block, Blocks, FileBlock, FileSize, Group, Ino, Lsn};
+use memory::Box;
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +87,11 @@ impl State<'_> {
         }
         let mut rings = core::mem::take(&mut self.rings);
         let mut broken = None;
+        let mut born = None;
         let result = self.with(who, None, |env, locked| {
             let result = plan(env, locked, &mut work)?;
             let (kind, payload) = plan::planned(&work.record);
+            born = apply::vacant(&Record::decode(kind, payload)?)?;
             let ring = rings.get_mut(ring).ok_or(Error::Invalid)?;
             if !ring.reserve(footprint(count(payload.len()))) {
                 return Err(Error::NoSpace);
@@ -108,7 +111,7 @@ impl State<'_> {
         self.lsn = lsn;
         self.broken = broken;
         let applied = match result {
-            Ok(result) => self.apply_planned(&mut work, who).map(|()| result),
+            Ok(result) => self.apply_planned(&mut work, who, born).map(|()| result),
             Err(error) => Err(error),
         };
         self.work = work;
@@ -116,7 +119,12 @@ impl State<'_> {
     }
 
     /// Applies the record that was just appended.
-    fn apply_planned(&mut self, work: &mut Work, who: &Owners) -> Result {
+    fn apply_planned(
+        &mut self,
+        work: &mut Work,
+        who: &Owners,
+        born: Option<Box<InodeObject>>,
+    ) -> Result {
         let Work {
             arena,
             record,
@@ -125,9 +133,8 @@ impl State<'_> {
         let (kind, payload) = plan::planned(record);
         let record = Record::decode(kind, payload)?;
         let mut who = *who;
-        let born = apply::newborn(&record);
-        if let Some(born) = born {
-            who.add_inode(born)?;
+        if let Some(born) = born.as_ref() {
+            who.add_inode(born.ino())?;
         }
         let result = self.with(&who, born, |env, locked| {
             apply::apply(env, locked, arena, &record, effects)
@@ -363,6 +370,10 @@ impl State<'_> {
             .checked_add(count(bytes.len()))
             .filter(|end| *end <= FileSize::MAX.raw())
             .ok_or(Error::TooLarge)?;
+        let size = self.inode(ino, |_, inode| Ok(inode.size()))?;
+        if !bytes.is_empty() && offset > size.raw() {
+            self.zero_tail(ino, size)?;
+        }
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -528,6 +539,10 @@ impl State<'_> {
             at = piece.end();
         }
         if let Some(size) = size {
+            let old = self.inode(ino, |_, inode| Ok(inode.size()))?;
+            if size > old {
+                self.zero_tail(ino, old)?;
+            }
             let mut attr = SetAttr::default();
             attr.ino.set(ino.raw());
             attr.mask.set(log::SET_SIZE | log::SET_CTIME);
@@ -584,8 +599,11 @@ impl State<'_> {
         attr.mtime.set(time);
         attr.ctime.set(time);
         if size >= old.0 {
+            self.zero_tail(ino, old.0)?;
             return self.set_attr(&attr);
         }
+        // Looked up before the record, so that nothing can be wanting after it.
+        let tail = self.tail(ino, size)?;
         let from = size.end_block();
         let whole = self.inode(ino, |env, inode| {
             series::tail(env, inode, from, FileBlock::END)
@@ -599,26 +617,48 @@ impl State<'_> {
             self.set_attr(&first)?;
             self.finish_truncate(ino)?;
         }
-        self.zero_tail(ino, size)
+        self.zero_durably(tail)
     }
 
-    /// Zeroes the last block behind the size.
-    fn zero_tail(&mut self, ino: Ino, size: FileSize) -> Result {
+    /// The rest of the last block of a file that has `size` bytes: where, and how many bytes.
+    fn tail(&mut self, ino: Ino, size: FileSize) -> Result<Option<(Addr, u64)>> {
         let within = size.raw() & 4095;
         if within == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let last = FileBlock::containing(size.raw());
-        let found = self.inode(ino, |env, inode| extents::lookup_loading(env, inode, last))?;
-        if let At::Extent(piece) = found {
-            if let Some(block) = piece.clip(last, FileBlock::END).filter(|p| !p.is_unwritten()) {
-                let at = block.start.addr().and_then(|at| at.checked_add(within));
-                self.zero(
-                    at.ok_or(Error::Invalid)?,
-                    4096u64.saturating_sub(within),
-                )?;
-                self.env.media.fence();
+        let found = self.inode(ino, |env, inode| {
+            if inode.kind() != S_IFREG {
+                return Err(Error::Invalid);
             }
+            extents::lookup_loading(env, inode, last)
+        })?;
+        let At::Extent(piece) = found else {
+            return Ok(None);
+        };
+        let block = piece.clip(last, FileBlock::END);
+        let Some(block) = block.filter(|piece| !piece.is_unwritten()) else {
+            return Ok(None);
+        };
+        let at = block.start.addr().and_then(|at| at.checked_add(within));
+        Ok(Some((
+            at.ok_or(Error::Invalid)?,
+            4096u64.saturating_sub(within),
+        )))
+    }
+
+    /// Zeroes the last block behind the size: whoever raises the size does this first, because a
+    /// crash may have come between the record of a truncation and its zeroes.
+    fn zero_tail(&mut self, ino: Ino, size: FileSize) -> Result {
+        let tail = self.tail(ino, size)?;
+        self.zero_durably(tail)
+    }
+
+    fn zero_durably(&mut self, range: Option<(Addr, u64)>) -> Result {
+        if let Some((at, len)) = range {
+            self.zero(at, len)?;
+            // ORDER: the zeroes are durable before a record lets readers see them.
+            self.env.media.fence();
         }
         Ok(())
     }

@@ -7,9 +7,9 @@ use engine::error::Error;
 use engine::mkfs::{mkfs, Options};
 use engine::plan::NewInode;
 use engine::state::{Mode, State};
-use format::inode::{S_IFDIR, S_IFREG};
+use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
 use format::log::{self, SetAttr};
-use format::{Blocks, Ino};
+use format::{Blocks, FileBlock, FileSize, Ino};
 use media::Ram;
 
 fn made(bytes: u64, group_blocks: Option<u64>) -> Ram {
@@ -76,4 +76,59 @@ fn attributes_that_cannot_be_are_refused_by_the_plan() {
         assert_eq!(result, Err(Error::Invalid));
     }
     file(&mut state, b"h");
+}
+
+/// A truncation zeroes the rest of the last block after its record; a crash may come in between.
+/// Who raises the size later must not show what is left there.
+#[test]
+fn bytes_behind_the_size_are_zero_when_the_size_is_raised() {
+    let ram = made(16 << 20, None);
+    let mut state = mounted(&ram);
+    for how in 0..3 {
+        let ino = file(&mut state, &[b'a' + how]);
+        state.write(ino, 0, &[0xff; 4096], 6).unwrap();
+        // The record alone, as if the power had failed behind it.
+        let mut attr = SetAttr::default();
+        attr.ino.set(ino.raw());
+        attr.mask.set(log::SET_SIZE);
+        attr.size.set(100);
+        state.set_attr(&attr).unwrap();
+        match how {
+            0 => state.truncate(ino, FileSize::new(4096), 7).unwrap(),
+            1 => drop(state.write(ino, 4000, &[1; 96], 7).unwrap()),
+            _ => {
+                let (from, to) = (FileBlock::new(0), FileBlock::new(1));
+                let size = Some(FileSize::new(4096));
+                state.preallocate(ino, from, to, size, 7).unwrap();
+            }
+        }
+        let mut out = [0xaa; 4096];
+        assert_eq!(state.read(ino, 0, &mut out), Ok(4096));
+        assert_eq!(out[..100], [0xff; 100]);
+        assert_eq!(out[100..4000], [0; 3900]);
+    }
+}
+
+/// Nothing is asked for behind the record of a new inode, not even for a target of five nodes.
+#[test]
+fn a_long_symlink_may_find_no_memory() {
+    let ram = made(16 << 20, None);
+    for n in 0.. {
+        let mut state = mounted(&ram);
+        let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
+        memory::fail_after(Some(n));
+        let result = state.create(Ino::ROOT, b"link", None, &new, &[b'x'; 4095]);
+        memory::fail_after(None);
+        match result {
+            Ok(_) => {
+                assert!(n > 10);
+                return;
+            }
+            Err(error) => assert_eq!(error, Error::NoMemory),
+        }
+        let other = file(&mut state, n.to_string().as_bytes());
+        clean(&mut state);
+        state.unlink(Ino::ROOT, n.to_string().as_bytes(), false, 6).unwrap();
+        state.reap(other).unwrap();
+    }
 }

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Want of memory at every request, and want of space in every kind.
+
+use crash::check;
+use crash::compare::{self, words};
+use crash::model::{Model, New};
+use crash::run::{options, run_on, seed, setting, Plan, BEGIN};
+use crash::step::{act, draw, Did, Op, Taste};
+use engine::error::Error;
+use engine::mkfs::mkfs;
+use engine::plan::NewInode;
+use engine::state::{Mode, State};
+use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
+use format::{Group, Ino};
+use media::{Image, Ram};
+use std::collections::BTreeMap;
+
+const TASTE: Taste = Taste {
+    write: 60_000,
+    blocks: 60,
+    grow: true,
+    names: 150,
+    root: 30,
+    groups: 8,
+    checkpoints: 3,
+};
+
+/// A device with something of everything on it.
+fn populated(seed: u64) -> (Image, Model) {
+    let plan = Plan {
+        bytes: 16 << 20,
+        group_blocks: Some(512),
+        cpus: 2,
+        ops: 700,
+        taste: TASTE,
+        seed,
+    };
+    let ram = Ram::new(plan.bytes);
+    let (_, model) = run_on(&ram, &plan).expect("a run");
+    (ram.image(), model)
+}
+
+fn name_of(op: &Op) -> String {
+    format!("{op:?}").split_whitespace().next().unwrap_or("").into()
+}
+
+/// Every operation, with the nth request for memory and all later ones failing, for every n until
+/// it succeeds: it fails with "no memory", nothing has changed (a series may have come some of the
+/// way), and the very same operation works afterwards.
+#[test]
+fn every_request_for_memory_may_fail() {
+    let seed = seed();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (image, model) = populated(seed);
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut ops: Vec<Op> = (0..setting("FERROX_WANT", 50)).map(|_| draw(&model, &mut rng, &TASTE)).collect();
+    for target in [10, 300, 4000] {
+        ops.push(Op::Create {
+            dir: Ino::ROOT.raw(),
+            name: b"a new link".to_vec(),
+            group: Some(3),
+            new: New { mode: S_IFLNK | 0o777, target: vec![b't'; target], ..New::default() },
+        });
+    }
+    ops.push(Op::Checkpoint);
+    ops.push(Op::ReapAll);
+    for op in &ops {
+        for cold in [true, false] {
+            let slot = counts.entry(name_of(op)).or_default();
+            slot.0 += 1;
+            slot.1 += starve(&image, &model, op, cold).unwrap_or_else(|what| panic!("{op:?}\ncold: {cold}\n{what}"));
+        }
+    }
+    eprintln!("operation: (tried, requests that failed)\n{counts:#?}");
+    let failed: u64 = counts.values().map(|(_, n)| n).sum();
+    assert!(failed > 500, "only {failed} requests failed");
+}
+
+/// Returns how many requests there were to fail.
+fn starve(image: &Image, model: &Model, op: &Op, cold: bool) -> Result<u64, String> {
+    let time = BEGIN + 77;
+    let mut after = model.clone();
+    let ram = Ram::from_image(image.clone());
+    let (mut state, _) = State::mount(&ram, Mode::Write).map_err(|e| words(&e))?;
+    let did = act(&mut state, &mut after, op, time)?;
+    for n in 0.. {
+        let ram = Ram::from_image(image.clone());
+        let (mut state, _) = State::mount(&ram, Mode::Write).map_err(|e| words(&e))?;
+        let mut now = model.clone();
+        if !cold {
+            compare::all(&mut state, model)?;
+        }
+        memory::fail_after(Some(n));
+        let result = act(&mut state, &mut now, op, time);
+        memory::fail_after(None);
+        match result? {
+            Did::Wanting => {}
+            other if other == did => {
+                compare::all(&mut state, &after)?;
+                return Ok(n);
+            }
+            other => return Err(format!("{n}: {other:?}, not {did:?}")),
+        }
+        let unfinished = matches!(op, Op::Checkpoint | Op::ReapAll);
+        if unfinished {
+            // A checkpoint that fails half-way ends this mount; the media has lost nothing. To reap
+            // all is long enough for one.
+            drop(state);
+            let (mut state, _) = State::mount(&ram, Mode::Write).map_err(|e| words(&e))?;
+            if matches!(op, Op::ReapAll) {
+                state.reap_all().map_err(|e| words(&e))?;
+            }
+            compare::all(&mut state, &after).map_err(|what| format!("{n}: {what}"))?;
+            check::full(&mut state)?;
+            continue;
+        }
+        match op.file() {
+            Some(ino) if matches!(op, Op::Reap { .. }) => {
+                let before = &model.nodes[&ino];
+                let mut bare = (**before).clone();
+                bare.blocks.clear();
+                compare::between(&mut state, ino, before, &bare)?;
+            }
+            Some(ino) if did != Did::Refused && after.nodes[&ino].is_file() => {
+                compare::between(&mut state, ino, &model.nodes[&ino], &after.nodes[&ino])?;
+            }
+            _ => compare::all(&mut state, model).map_err(|what| format!("{n}: {what}"))?,
+        }
+        if let Op::Truncate { ino, .. } = op {
+            state.finish_truncate(Ino::new(*ino)).map_err(|e| words(&e))?;
+        }
+        let again = act(&mut state, &mut now, op, time)
+            .map_err(|what| format!("{n}, again: {what}"))?;
+        if again != did {
+            return Err(format!("{n}: {again:?} at the second try, not {did:?}"));
+        }
+        compare::all(&mut state, &after).map_err(|what| format!("{n}, again: {what}"))?;
+        check::full(&mut state).map_err(|what| format!("{n}: {what}"))?;
+    }
+    Ok(0)
+}
+
+/// A mount that finds no memory changes nothing that the next one could miss.
+#[test]
+fn a_mount_may_find_no_memory() {
+    let seed = seed();
+    let (image, mut model) = populated(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let ram = Ram::from_image(image);
+    {
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        for n in 0..300 {
+            let op = draw(&model, &mut rng, &Taste { checkpoints: 0, ..TASTE });
+            act(&mut state, &mut model, &op, BEGIN + n).unwrap_or_else(|what| panic!("{op:?}\n{what}"));
+        }
+    }
+    let image = ram.image();
+    for n in 0.. {
+        let ram = Ram::from_image(image.clone());
+        memory::fail_after(Some(n));
+        let result = State::mount(&ram, Mode::Write).map(|_| ());
+        memory::fail_after(None);
+        let done = match result {
+            Ok(()) => true,
+            Err(Error::NoMemory) => false,
+            Err(other) => panic!("request {n}: {}", words(&other)),
+        };
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        if n % 16 == 0 || done {
+            compare::all(&mut state, &model).unwrap();
+            check::full(&mut state).unwrap();
+        }
+        if done {
+            eprintln!("a mount asks for memory {n} times");
+            assert!(n > 50);
+            return;
+        }
+    }
+}
+
+/// What a device is filled with until nothing more goes.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    Data,
+    Inodes,
+    Names,
+    Extents,
+}
+
+fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
+    let new = NewInode { mode: S_IFREG | 0o600, time: 9, ..NewInode::default() };
+    let dir = NewInode { mode: S_IFDIR | 0o700, ..new };
+    let group = Some(Group::new(group));
+    let name = |n: u64| match what {
+        Fill::Names => format!("{what:?}{n:0230}").into_bytes(),
+        _ => format!("{what:?}{n}").into_bytes(),
+    };
+    let first = match state.create(Ino::ROOT, b"full", group, &dir, &[]) {
+        Ok(ino) => ino,
+        Err(Error::Exists) => state.lookup(Ino::ROOT, b"full").unwrap(),
+        Err(Error::NoSpace) => return 0,
+        Err(error) => panic!("{what:?}: {}", words(&error)),
+    };
+    let mut n = 0u64;
+    while state.lookup(first, &name(n)).is_ok() {
+        n += 1;
+    }
+    loop {
+        let result = match what {
+            Fill::Data => state.create(first, &name(n), group, &new, &[]).and_then(|ino| {
+                state.write(ino, 0, &vec![1; 300_000], 9).map(|_| ())
+            }),
+            Fill::Inodes => state.create(first, &name(n), group, &new, &[]).map(|_| ()),
+            Fill::Names => match state.lookup(first, &name(0)) {
+                Ok(ino) => state.link(first, &name(n), ino, 9),
+                Err(_) => state.create(first, &name(n), group, &new, &[]).map(|_| ()),
+            },
+            Fill::Extents => match state.lookup(first, &name(0)) {
+                Ok(ino) => state.write(ino, n * 8192, &[7; 10], 9).map(|_| ()),
+                Err(_) => state.create(first, &name(0), group, &new, &[]).map(|_| ()),
+            },
+        };
+        match result {
+            Ok(()) => n += 1,
+            Err(Error::NoSpace) => return n,
+            Err(error) => panic!("{what:?} at {n}: {}", words(&error)),
+        }
+    }
+}
+
+fn empty(state: &mut State<'_>, what: Fill) {
+    let Ok(dir) = state.lookup(Ino::ROOT, b"full") else {
+        return;
+    };
+    let names = compare::list(state, dir.raw(), 1000).unwrap();
+    for (at, name) in names.keys().enumerate() {
+        let ino = state
+            .unlink(dir, name, false, 9)
+            .unwrap_or_else(|error| panic!("{what:?}: unlink {at} of a full device: {}", words(&error)));
+        let gone = state.inode(ino, |_, inode| Ok(inode.core.nlink.get() == 0));
+        if gone.unwrap() {
+            state
+                .reap(ino)
+                .unwrap_or_else(|error| panic!("{what:?}: reap {at}: {}", words(&error)));
+        }
+    }
+    state.unlink(Ino::ROOT, b"full", true, 9).unwrap();
+    state.reap(dir).unwrap();
+}
+
+/// A device is filled in every way until nothing goes; then everything can be deleted, and the
+/// same fits in again. (Chunks of nodes stay chunks: no version gives one back yet.)
+#[test]
+fn a_full_device_can_be_emptied() {
+    for group_blocks in [Some(512), None] {
+        for what in [Fill::Data, Fill::Extents, Fill::Names, Fill::Inodes] {
+            let ram = Ram::new(16 << 20);
+            mkfs(&ram, &options(16 << 20, group_blocks, 2, 5)).unwrap();
+            let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+            let mut first = 0;
+            for round in 0..3 {
+                let before = state.free().raw();
+                let n = fill(&mut state, what, 0);
+                let full = state.free().raw();
+                assert!(n > 10, "{what:?}: only {n}");
+                // What else there is either still goes or fails cleanly.
+                for other in [Fill::Inodes, Fill::Names, Fill::Data, Fill::Extents] {
+                    let _ = fill(&mut state, other, 0);
+                }
+                if round == 1 {
+                    drop(state);
+                    state = State::mount(&ram, Mode::Write).unwrap().0;
+                }
+                check::full(&mut state).unwrap_or_else(|found| panic!("{what:?}: {found}"));
+                empty(&mut state, what);
+                check::full(&mut state).unwrap_or_else(|found| panic!("{what:?}: {found}"));
+                let after = state.free().raw();
+                eprintln!("{what:?}: {n}; free {before} -> {full} -> {after}");
+                if round == 1 {
+                    first = n;
+                }
+                if round == 2 {
+                    // Chunks that the others took in the first round are there in the second.
+                    assert!(n * 10 >= first * 9, "{what:?}: {first} fitted in, now {n}");
+                }
+            }
+        }
+    }
+}
