@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loads and stores through mappings, and what iomap is told of a file.
+//!
+//! `fs/dax.c` asks where a page is ([`Where`]), and puts it into the page table.
+//!
+//! # Ordering
+//!
+//! A store into a hole or a preallocated block finds the block zeroed, published and durable before
+//! the page is in any page table. So metadata is never behind what a `MAP_SYNC` mapping can store
+//! to, and a synchronous fault costs what a plain one costs.
+//!
+//! # Locking
+//!
+//! `invalidate_lock` shared, and the DAX entry of the range; `i_rwsem` may be held by anybody. Two
+//! faults of one file may run side by side, and so may a fault and `fallocate`; who comes second is
+//! told so by a check under the map lock ([`engine::Error::Exists`]) and looks again.
+
+use crate::error::{Error, Result};
+use crate::inode::{mount, owner, times, INode};
+use crate::media::World;
+use crate::mount::Mount;
+use crate::owner::Owner;
+use crate::place;
+use crate::superblock::Ferrox;
+use engine::extents::{self, At, Piece};
+use engine::inode::InodeObject;
+use engine::space::Run;
+use format::units::{index, BLOCK_SIZE, HUGE_BLOCKS};
+use format::{Block, Blocks, FileBlock};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use vfs::error::EOPNOTSUPP;
+use vfs::iomap::{Map, Mapping, Purpose, Request};
+use vfs::mmap::{Fault, Faults, Outcome};
+
+impl Faults for Ferrox {
+    fn fault(fault: &mut Fault<'_, Self>) -> Outcome {
+        let inode = fault.inode();
+        if mount(inode).check_alive().is_err() {
+            return Outcome::SIGBUS;
+        }
+        let lock = inode.lock_mapping_shared();
+        let (outcome, _) = fault.resolve(&lock, crate::file::MAP);
+        outcome
+    }
+}
+
+/// The answers to iomap.
+pub(crate) struct Where;
+
+impl Map for Where {
+    type FileSystem = Ferrox;
+    type Carried = ();
+
+    fn begin(inode: &INode, request: &Request) -> kernel::error::Result<Mapping> {
+        Ok(begin(inode, request)?)
+    }
+}
+
+fn begin(inode: &INode, request: &Request) -> Result<Mapping> {
+    let mount = mount(inode);
+    mount.check_alive()?;
+    let block = FileBlock::containing(request.pos);
+    match request.purpose {
+        Purpose::WriteFault => store(inode, block, request.len),
+        Purpose::Read | Purpose::ReadFault | Purpose::Report => {
+            let world = World::new(mount);
+            as_it_is(block, place::find(&world, owner(inode), block)?)
+        }
+        // The filesystem writes and zeroes by itself.
+        Purpose::Write | Purpose::Zero | Purpose::Unshare => Err(EOPNOTSUPP.into()),
+    }
+}
+
+impl From<vfs::error::Errno> for Error {
+    fn from(errno: vfs::error::Errno) -> Self {
+        Self::Kernel(errno.into())
+    }
+}
+
+/// What there is, for those who change nothing.
+fn as_it_is(block: FileBlock, found: At) -> Result<Mapping> {
+    match found {
+        At::Extent(piece) => {
+            let (pos, len, at) = bytes(&piece)?;
+            Ok(if piece.is_unwritten() {
+                Mapping::preallocated(pos, len, at)
+            } else if piece.may_be_shared() {
+                Mapping::shared(pos, len, at)
+            } else {
+                Mapping::written(pos, len, at)
+            })
+        }
+        At::Hole(next) => {
+            let pos = block.offset().ok_or(EFBIG)?;
+            // The last byte of the longest file has no block behind it.
+            let end = i64::MAX as u64 - (BLOCK_SIZE - 1);
+            let end = next.offset().unwrap_or(end).min(end);
+            Ok(Mapping::hole(pos, end.saturating_sub(pos)))
+        }
+    }
+}
+
+/// Position, length and address in bytes.
+fn bytes(piece: &Piece) -> Result<(u64, u64, u64)> {
+    let numbers = (|| {
+        let pos = piece.file.offset()?;
+        Some((pos, piece.len.bytes()?, piece.start.addr()?.raw()))
+    })();
+    Ok(numbers.ok_or(engine::Error::Invalid)?)
+}
+
+/// A store through a shared mapping: there has to be a written block, durably.
+fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
+    let (mount, owner) = (mount(inode), owner(inode));
+    let want = Blocks::covering(len);
+    let end = block.checked_add(want).ok_or(EFBIG)?;
+    loop {
+        let (found, goal) = place::find_with_goal(mount, owner, block)?;
+        let published = match found {
+            At::Extent(piece) if place::in_place(&piece)? => {
+                let (pos, len, at) = bytes(&piece)?;
+                return Ok(Mapping::written(pos, len, at));
+            }
+            At::Extent(piece) => {
+                let piece = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
+                suits(&piece, want)?;
+                convert(inode, &piece)
+            }
+            At::Hole(next) => {
+                if next < end {
+                    return Err(EAGAIN.into());
+                }
+                let run = take(mount, owner, want, goal)?;
+                let piece = Piece {
+                    file: block,
+                    start: run.start,
+                    len: run.len,
+                    flags: 0,
+                };
+                let published = suits(&piece, want).and_then(|()| add(inode, &piece));
+                if published.is_err() {
+                    mount.give(run.start, run.len);
+                }
+                published
+            }
+        };
+        match published {
+            // Somebody else was faster.
+            Err(Error::Engine(engine::Error::Exists)) => {}
+            Err(error) => return Err(error),
+            Ok(piece) => {
+                place::show_blocks(inode);
+                let (pos, len, at) = bytes(&piece)?;
+                return Ok(Mapping::fresh(pos, len, at));
+            }
+        }
+    }
+}
+
+/// Blocks for a hole. Half a huge page serves nobody, and space is not made for it by waiting: the
+/// core comes again for a small one.
+fn take(mount: &Mount, owner: &Arc<Owner>, want: Blocks, goal: Option<Block>) -> Result<Run> {
+    if want.raw() < HUGE_BLOCKS {
+        return place::take(mount, owner, want, goal);
+    }
+    let goal = goal.filter(|goal| goal.raw() % HUGE_BLOCKS == 0);
+    mount.take(crate::lock::home(owner.ino())?, want, goal, true)
+}
+
+/// Whether blocks can be what was asked for: all of it, and aligned if it is huge. If not, the core
+/// falls back to small pages, whatever the error.
+fn suits(piece: &Piece, want: Blocks) -> Result {
+    let aligned = want.raw() == 1 || piece.start.raw() % HUGE_BLOCKS == 0;
+    if piece.len == want && aligned {
+        Ok(())
+    } else {
+        Err(EAGAIN.into())
+    }
+}
+
+fn zero(world: &World<'_>, piece: &Piece) -> Result {
+    let (_, len, at) = bytes(piece)?;
+    world
+        .access()
+        .zero(at, index(len))
+        .map_err(kernel::error::Error::from)?;
+    // ORDER: zeroes are durable before the record that shows the blocks.
+    world.access().fence();
+    Ok(())
+}
+
+/// Publishes blocks that were just taken in the place of a hole.
+fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
+    let mount = mount(inode);
+    zero(&World::new(mount), piece)?;
+    mount.publish(owner(inode), &[*piece], &times(inode), &mut |world, object| {
+        place::expect_hole(world, object, piece)
+    })?;
+    Ok(*piece)
+}
+
+/// Publishes that preallocated blocks are written. They are zeroed under the map lock: a fault that
+/// was faster may have been followed by stores.
+fn convert(inode: &INode, piece: &Piece) -> Result<Piece> {
+    let written = Piece { flags: 0, ..*piece };
+    mount(inode).publish(owner(inode), &[written], &times(inode), &mut |world, object| {
+        expect_same(world, object, piece)?;
+        zero(world, piece).map_err(|_| engine::Error::Media(engine::error::MediaError {
+            at: piece.start.addr().unwrap_or(format::Addr::new(0)),
+        }))
+    })?;
+    Ok(written)
+}
+
+/// [`engine::Error::Exists`] unless the file still has all of `piece`, with the same flags.
+fn expect_same(
+    world: &World<'_>,
+    object: &mut InodeObject,
+    piece: &Piece,
+) -> engine::Result<()> {
+    match extents::lookup_loading(world, object, piece.file)? {
+        At::Extent(now) if now.clip(piece.file, piece.end()) == Some(*piece) => Ok(()),
+        _ => Err(engine::Error::Exists),
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations of regular files that are open. Each has a module of its own; here they are bound.
+
+use crate::fault::Where;
+use crate::inode::{mount, INode};
+use crate::superblock::Ferrox;
+use crate::{fallocate, fsync, ioctl, read, write};
+use kernel::iov::{IovIterDest, IovIterSource};
+use kernel::prelude::*;
+use vfs::file::{self, Fallocate, File, Kiocb, OpFlags, Opening, Whence};
+use vfs::{iomap, mmap};
+
+/// What iomap asks of our files.
+pub(crate) const MAP: iomap::Ops<Ferrox> = iomap::Ops::new::<Where>();
+
+/// Open regular files.
+pub(crate) struct OpenFile;
+
+#[vtable]
+impl file::Operations for OpenFile {
+    type FileSystem = Ferrox;
+
+    const FLAGS: OpFlags = OpFlags::MMAP_SYNC;
+    const HUGE_MAPPINGS: bool = true;
+
+    fn open(inode: &INode, file: &mut Opening<'_, Ferrox>) -> kernel::error::Result {
+        mount(inode).check_alive()?;
+        // There is no page cache to go around.
+        file.allow_direct_io().allow_no_wait();
+        Ok(())
+    }
+
+    fn llseek(file: &File<Ferrox>, offset: i64, whence: Whence) -> kernel::error::Result<i64> {
+        if !matches!(whence, Whence::Data | Whence::Hole) {
+            return file.generic_llseek(offset, whence);
+        }
+        let from = u64::try_from(offset).map_err(|_| ENXIO)?;
+        let found = {
+            let guard = file.inode().lock_shared();
+            match whence {
+                Whence::Data => MAP.next_data(guard.locked(), from)?,
+                _ => MAP.next_hole(guard.locked(), from)?,
+            }
+        };
+        file.set_position(i64::try_from(found).map_err(|_| EOVERFLOW)?)
+    }
+
+    fn read_iter(
+        iocb: &mut Kiocb<'_, Ferrox>,
+        to: &mut IovIterDest<'_>,
+    ) -> kernel::error::Result<usize> {
+        Ok(read::read(iocb, to)?)
+    }
+
+    fn write_iter(
+        iocb: &mut Kiocb<'_, Ferrox>,
+        from: &mut IovIterSource<'_>,
+    ) -> kernel::error::Result<usize> {
+        Ok(write::write(iocb, from)?)
+    }
+
+    fn ioctl(file: &File<Ferrox>, command: u32, argument: usize) -> kernel::error::Result<isize> {
+        ioctl::ioctl(file, command, argument)
+    }
+
+    fn mmap_prepare(mapping: &mut mmap::Desc<'_, Ferrox>) -> kernel::error::Result {
+        mount(mapping.file().inode()).check_alive()?;
+        mapping.map_direct()
+    }
+
+    fn fsync(
+        file: &File<Ferrox>,
+        start: i64,
+        end: i64,
+        data_only: bool,
+    ) -> kernel::error::Result {
+        Ok(fsync::fsync(file, start, end, data_only)?)
+    }
+
+    fn fallocate(
+        file: &File<Ferrox>,
+        what: Fallocate,
+        offset: i64,
+        len: i64,
+    ) -> kernel::error::Result {
+        Ok(fallocate::fallocate(file, what, offset, len)?)
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the bytes of a file are: looks at its map, and blocks for what has none.
+//!
+//! A look holds the map lock for its own length only. What keeps an answer true afterwards is the
+//! caller's: `i_rwsem`, shared or exclusive, keeps blocks from being taken away, and
+//! `invalidate_lock`, exclusive, keeps faults from adding any.
+
+use crate::error::{Error, Result};
+use crate::inode::{owner, INode};
+use crate::lock::home;
+use crate::media::World;
+use crate::mount::Mount;
+use crate::owner::Owner;
+use engine::extents::{self, At, Piece};
+use engine::inode::InodeObject;
+use engine::space::Run;
+use format::units::HUGE_BLOCKS;
+use format::{Block, Blocks, FileBlock};
+use vfs::error::EOPNOTSUPP;
+use vfs::sync::NoFs;
+
+/// What the file has at `block`. Takes the map lock for reading, and for writing only where nodes
+/// have to be loaded.
+#[inline]
+pub(crate) fn find(world: &World<'_>, owner: &Owner, block: FileBlock) -> Result<At> {
+    match extents::lookup(world, &owner.map.read(), block) {
+        Err(engine::Error::NotLoaded(_)) => {}
+        other => return Ok(other?),
+    }
+    let _nofs = NoFs::enter();
+    Ok(extents::lookup_loading(world, &mut owner.map.write(), block)?)
+}
+
+/// What the file has at `block`; and for a hole, where on the device its block would lie best:
+/// behind what comes before it in the file, at the same distance. Takes the map lock for writing.
+pub(crate) fn find_with_goal(
+    mount: &Mount,
+    owner: &Owner,
+    block: FileBlock,
+) -> Result<(At, Option<Block>)> {
+    let _nofs = NoFs::enter();
+    let world = World::new(mount);
+    let mut object = owner.map.write();
+    let found = extents::lookup_loading(&world, &mut object, block)?;
+    let before = block.raw().checked_sub(1).map(FileBlock::new);
+    let (At::Hole(_), Some(before)) = (found, before) else {
+        return Ok((found, None));
+    };
+    let left = extents::last_before(&world, &mut object, before)?;
+    Ok((found, left.and_then(|left| goal(&left, block))))
+}
+
+fn goal(left: &Piece, block: FileBlock) -> Option<Block> {
+    let gap = block.checked_since(left.end())?;
+    let distance = if gap.raw() < HUGE_BLOCKS {
+        left.len.checked_add(gap)?
+    } else {
+        left.len
+    };
+    left.start.checked_add(distance)
+}
+
+/// The address of the byte at `pos` of the file, and how many bytes of the extent follow from
+/// there. `pos` lies in it.
+#[inline]
+pub(crate) fn address(piece: &Piece, pos: u64) -> Result<(u64, u64)> {
+    let found = (|| {
+        let skip = pos.checked_sub(piece.file.offset()?)?;
+        let at = piece.start.addr()?.checked_add(skip)?;
+        Some((at.raw(), piece.len.bytes()?.checked_sub(skip)?))
+    })();
+    Ok(found.ok_or(engine::Error::Invalid)?)
+}
+
+/// Whether blocks are the file's alone, written, and may be stored to as they are. Blocks that may
+/// be shared are refused: nothing makes them yet.
+#[inline]
+pub(crate) fn in_place(piece: &Piece) -> Result<bool> {
+    if piece.may_be_shared() {
+        return Err(Error::Kernel(EOPNOTSUPP.into()));
+    }
+    Ok(!piece.is_unwritten())
+}
+
+/// Takes a run of at most `want` blocks that belong to nobody else from now on. Waits for the end
+/// of deleted files where there is no other space.
+pub(crate) fn take(
+    mount: &Mount,
+    owner: &Owner,
+    want: Blocks,
+    goal: Option<Block>,
+) -> Result<Run> {
+    let huge = want.raw() >= HUGE_BLOCKS;
+    let group = home(owner.ino())?;
+    match mount.take(group, want, goal, huge) {
+        Err(Error::Engine(engine::Error::NoSpace)) => {}
+        other => return other,
+    }
+    mount.drain_orphans();
+    mount.take(group, want, goal, huge)
+}
+
+/// [`engine::Error::Exists`] if the file has anything in the place of `piece`. For the check of
+/// [`Mount::publish`]: the map lock is held.
+pub(crate) fn expect_hole(
+    world: &World<'_>,
+    object: &mut InodeObject,
+    piece: &Piece,
+) -> engine::Result<()> {
+    match extents::next_loading(world, object, piece.file)? {
+        Some(other) if other.file < piece.end() => Err(engine::Error::Exists),
+        _ => Ok(()),
+    }
+}
+
+/// Shows `stat` how many blocks the file has now. Takes the map lock for reading, and so the last
+/// of several who do this at the same time shows no older number than the others.
+pub(crate) fn show_blocks(inode: &INode) {
+    let object = owner(inode).map.read();
+    inode.set_blocks(object.core.blocks.get().saturating_mul(8));
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing the size of a file by other means than writing.
+//!
+//! # Ordering
+//!
+//! | | before | after |
+//! | --- | --- | --- |
+//! | growing | zeroes from the old end to the end of its block | the record with the size |
+//! | shrinking | what was stored through mappings of 2 MiB that reach over the cut | their end |
+//! | | nobody maps or has pinned what goes | the record |
+//! | | the record | zeroes behind the new end, for neatness |
+//!
+//! Bytes behind the end of a file are of no meaning: stores through mappings leave them. Whoever
+//! raises the size zeroes them, so that after shrinking nothing depends on it.
+//!
+//! # Locking
+//!
+//! `i_rwsem` exclusive; shrinking holds `invalidate_lock` exclusive as well, from before the
+//! mappings go until the size is smaller.
+
+use crate::error::Result;
+use crate::inode::{mount, owner, times, INode};
+use crate::media::World;
+use crate::mount::Mount;
+use crate::owner::Owner;
+use crate::place;
+use crate::superblock::Ferrox;
+use core::ops::Range;
+use engine::extents::At;
+use format::inode::FLAG_TRUNCATING;
+use format::log::{SetAttr, SET_FLAGS, SET_SIZE};
+use format::units::{index, BLOCK_SIZE};
+use format::{FileBlock, FileSize};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use vfs::dax;
+use vfs::inode::{Exclusive, Locked};
+use vfs::invalidate::Guard;
+
+/// No DAX entry is larger, or lies across a multiple of it.
+const ENTRY: u64 = 2 << 20;
+
+/// Sets the size. `i_rwsem` is held.
+pub(crate) fn set_size(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
+    let old = u64::try_from(inode.size()).unwrap_or(0);
+    if size > FileSize::MAX.raw() {
+        return Err(EFBIG.into());
+    }
+    if size == old {
+        return Ok(());
+    }
+    inode.touch();
+    if size > old {
+        grow(inode, size)
+    } else {
+        shrink(inode, size)
+    }
+}
+
+/// Times, and a size.
+fn attributes(inode: &INode, size: u64) -> SetAttr {
+    let mut attr = times(inode);
+    attr.mask.set(attr.mask.get() | SET_SIZE);
+    attr.size.set(size);
+    attr
+}
+
+/// Makes the file longer, with a hole (or what was preallocated) at its end. `i_rwsem` is held.
+pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
+    let (mount, owner) = (mount(&inode), owner(&inode));
+    let old = u64::try_from(inode.size()).unwrap_or(0);
+    mount.finish_truncate(owner)?;
+    if zero_to_block_end(mount, owner, old, size)? {
+        // ORDER: what becomes part of the file reads as zeroes, durably, before it does.
+        World::new(mount).access().fence();
+    }
+    mount.set_attr(owner, &attributes(&inode, size))?;
+    Ok(dax::set_size(inode, size)?)
+}
+
+/// Zeroes from `from` up to `to`, or to the end of the block if that comes first, where there is a
+/// written block; not durable before a fence. Returns whether anything was stored.
+///
+/// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
+pub(crate) fn zero_to_block_end(
+    mount: &Mount,
+    owner: &Arc<Owner>,
+    from: u64,
+    to: u64,
+) -> Result<bool> {
+    let to = to.min(from.next_multiple_of(BLOCK_SIZE));
+    let len = to.saturating_sub(from);
+    if len == 0 {
+        return Ok(false);
+    }
+    let world = World::new(mount);
+    match place::find(&world, owner, FileBlock::containing(from))? {
+        At::Extent(piece) if place::in_place(&piece)? => {
+            let (at, _) = place::address(&piece, from)?;
+            let zeroed = world.access().zero(at, index(len));
+            zeroed.map_err(kernel::error::Error::from)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Keeps faults out of the file, and takes the pages of `range` out of all mappings, written back.
+/// Waits for those who have pinned one, with `invalidate_lock` let go.
+pub(crate) fn quiet(
+    inode: &INode,
+    range: Range<u64>,
+) -> Result<Guard<'_, Ferrox, Exclusive>> {
+    let end = range.end.checked_next_multiple_of(ENTRY);
+    let whole = range.start - range.start % ENTRY..end.unwrap_or(u64::MAX);
+    loop {
+        let guard = inode.lock_mapping();
+        // Before the layout is broken, which forgets what was stored.
+        dax::write_and_wait(inode, whole.clone())?;
+        match dax::break_layout(&guard, whole.clone()) {
+            Ok(()) => return Ok(guard),
+            Err(busy) => {
+                drop(guard);
+                busy.wait()?;
+            }
+        }
+    }
+}
+
+fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
+    let (mount, owner) = (mount(&inode), owner(&inode));
+    // One more than the last byte that a file can have.
+    let _quiet = quiet(inode.inode(), size..u64::MAX)?;
+    let attr = attributes(&inode, size);
+    let from = FileSize::new(size).end_block();
+    if mount.fits_one_record(owner, from, FileBlock::END)? {
+        mount.unmap(owner, from, FileBlock::END, &attr, &attr)?;
+        dax::set_size(inode, size)?;
+    } else {
+        let mut first = attr;
+        let flags = owner.map.read().core.flags.get();
+        first.mask.set(attr.mask.get() | SET_FLAGS);
+        first.flags.set(flags | FLAG_TRUNCATING);
+        mount.set_attr(owner, &first)?;
+        // From here on the file is as long as it was asked to be. If what follows is cut short, it
+        // is done before the file grows again, or comes into core again.
+        dax::set_size(inode, size)?;
+        let finished = mount.finish_truncate(owner);
+        place::show_blocks(&inode);
+        finished?;
+    }
+    place::show_blocks(&inode);
+    if zero_to_block_end(mount, owner, size, u64::MAX)? {
+        World::new(mount).access().fence();
+    }
+    Ok(())
+}
