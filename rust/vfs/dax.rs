@@ -202,6 +202,13 @@ fn checked<T: Direct>(
     Ok((pos as i64, len as i64))
 }
 
+/// Gives up to `len` zeroes to `dest`: what a hole reads as. Returns how many were given: fewer only
+/// where a page of the destination is not there. Touches user memory, which may fault.
+pub fn give_zeroes(dest: &mut IovIterDest<'_>, len: usize) -> usize {
+    // SAFETY: the iterator is valid.
+    unsafe { bindings::iov_iter_zero(len.min(dest.len()), dest.as_raw()) }
+}
+
 /// A scope in which this thread takes no page faults: a copy from or to user memory ends where a
 /// page is not there. So locks that a fault would take can be held over a copy.
 #[must_use = "faults are taken again when this is dropped"]

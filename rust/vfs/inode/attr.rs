@@ -57,6 +57,18 @@ impl<T: FileSystem> Locked<'_, T, Exclusive> {
         self.set_mtime(attributes.mtime);
         self.set_ctime(attributes.ctime);
     }
+
+    /// Whether the file may get this size, by the limits of process and filesystem. `setattr` and
+    /// `write` have asked this already; other operations that raise the size must.
+    ///
+    /// # Errors
+    ///
+    /// `EFBIG`, after `SIGXFSZ` where the process's limit is passed; `ETXTBSY` for a swap file.
+    pub fn check_new_size(self, size: u64) -> Result {
+        let size = i64::try_from(size).map_err(|_| kernel::error::code::EFBIG)?;
+        // SAFETY: the inode is alive, and locked exclusively.
+        to_result(unsafe { bindings::inode_newsize_ok(self.as_ptr(), size) })
+    }
 }
 
 /// A request to change attributes (`struct iattr`).
