@@ -119,6 +119,11 @@ pub(crate) fn initramfs(path: &Path, options: &Options, boot: &Boot) -> Result<(
     archive.directory(Path::new("/ferrox/bin"))?;
     for tool in tools(&programs)? {
         let name = tool.file_name().context("a tool's name")?.to_string_lossy();
+        // A program of Cargo's cannot have a dot in its name: mkfs-ferrox is mkfs.ferrox.
+        let name = match name.strip_suffix("-ferrox") {
+            Some(verb) => format!("{verb}.ferrox"),
+            None => name.into_owned(),
+        };
         archive.copy(&tool, &format!("/ferrox/bin/{name}"))?;
     }
     archive.directory(Path::new("/extra"))?;
