@@ -176,7 +176,8 @@ pub(crate) fn command(
         ""
     };
     qemu.arg("-append").arg(format!(
-        "console=ttyS0 loglevel=5 panic=-1 oops=panic rdinit=/init {steady} {}",
+        "console=ttyS0 loglevel={} panic=-1 oops=panic rdinit=/init {steady} {}",
+        if options.shell { 3 } else { 5 },
         options.append
     ));
     qemu

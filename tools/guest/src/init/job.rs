@@ -93,7 +93,7 @@ fn work(plan: &Plan, port: &Port) -> Result<i32> {
                     "--wait",
                     "bash",
                     "-c",
-                    "exec bash -l </dev/ttyS0 >/dev/ttyS0 2>&1",
+                    "exec </dev/ttyS0 >/dev/ttyS0 2>&1; stty rows ${ROWS:-25} cols ${COLS:-80}; exec bash -l",
                 ])
                 .stdin(fs::File::open("/dev/ttyS0")?)
                 .status()?;
