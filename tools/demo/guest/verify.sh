@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# verify.sh: the second life. Runs in a guest that found the NVDIMM as the power cut left it.
+#
+# $EXTRA/acked holds the lines that the host has seen acknowledged. For each step one line:
+# @begin WHAT, then @ok DETAILS or @fail DETAILS. What fails does not keep the rest from being
+# looked at.
+set -uo pipefail
+here=$EXTRA
+acked=$here/acked
+export HOME=/root GIT_CONFIG_GLOBAL=/root/.gitconfig
+log=$(mktemp)
+
+# step WHAT FUNCTION: its last line of output is what the summary shows.
+step() {
+	echo "@begin $1"
+	if "$2" >"$log" 2>&1; then
+		echo "@ok $(tail -n 1 "$log")"
+	else
+		sed 's/^/    /' "$log"
+		echo "@fail $(tail -n 1 "$log")"
+	fi
+}
+last() { grep "^$1 " "$acked" | tail -n 1 | cut -d' ' -f"${2:-2}"; }
+now() { date +%s%N; }
+
+check() {
+	case $FS in
+	ferrox) fsck.ferrox -n "$DEV" ;;
+	xfs) xfs_repair -n "$DEV" && echo clean ;;
+	ext4) e2fsck -fn "$DEV" && echo clean ;;
+	esac
+}
+
+recover() {
+	local begin
+	case $FS in
+	ferrox) insmod "$MODULES/ferrox.ko" || return ;;
+	xfs) modprobe xfs || return ;;
+	esac
+	begin=$(now)
+	mount -t "$FS" -o "$(if [ "$FS" = ferrox ]; then echo dax; else echo dax=always; fi)" "$DEV" "$MNT" || return
+	echo "@mount $((($(now) - begin) / 1000000))"
+	dmesg | sed -n 's/.*ferrox.*: recovered: \([0-9]*\) records.*/@replayed \1/p' | tail -n 1 >&3
+	grep " $MNT " /proc/mounts | cut -d' ' -f1-4
+}
+
+clone() {
+	local commit count n
+	cd "$MNT/project" || return
+	git config --global user.name demonstration
+	git config --global user.email demo@localhost
+	n=$(last git) commit=$(last git 3)
+	# Loose objects that nothing names yet are no damage: the power went in the middle.
+	git fsck --full --strict --no-progress || return
+	git merge-base --is-ancestor "$commit" HEAD || { echo "acknowledged commit $commit is not in the history"; return 1; }
+	[ "$(git show "$commit:JOURNAL" | tail -n 1)" = "entry $n" ] || { echo "the commit of entry $n does not hold it"; return 1; }
+	count=$(git show HEAD:JOURNAL | wc -l)
+	[ "$count" -le $((n + 1)) ] || { echo "$n commits were acknowledged, $count are here"; return 1; }
+	# And the work goes on: only the lock of the git that died is in the way.
+	rm -f .git/index.lock .git/HEAD.lock .git/refs/heads/main.lock
+	git reset -q --hard && echo "after the power cut" >>JOURNAL && git commit -q -a -m "after" || return
+	git fsck --full --strict --no-progress || return
+	echo "$count commits here, $n acknowledged; git fsck --full is content"
+}
+
+unpacked() {
+	cd "$MNT/source" || return
+	sha256sum --quiet -c "$here/source.sha256" || return
+	echo "$(wc -l <"$here/source.sha256") files of before, every SHA-256 right"
+}
+
+# Of what was being unpacked: each acknowledged file by its checksum, and no file too many.
+unpacking() {
+	local found n
+	cd "$MNT/again" || return
+	n=$(grep -c '^file ' "$acked")
+	sed -n 's,^file ,,p' "$acked" | awk -v sums="$here/source.sha256" '
+		BEGIN { while ((getline line < sums) > 0) { sum = line; sub(/ .*/, "", sum); sub(/^[^ ]*  /, "", line); of[line] = sum } }
+		{ name = $0; sub(/^[0-9]+\//, "", name); print of[name] "  " $0 }' >/tmp/expected
+	[ "$(wc -l </tmp/expected)" = "$n" ] || return
+	sha256sum --quiet -c /tmp/expected || return
+	found=$(find . -type f | wc -l)
+	# The one that was being written may be there, whole or not.
+	if [ "$found" -lt "$n" ] || [ "$found" -gt $((n + 1)) ]; then
+		echo "$n files were acknowledged, $found are here"
+		return 1
+	fi
+	echo "$found files here, $n acknowledged, every SHA-256 right"
+}
+
+ledger() { python3 "$here/ledger.py" verify "$MNT/ledger.db" "$(last sqlite)"; }
+
+mapped() {
+	local n count
+	n=$(last pmem_log)
+	pmem_log show "$MNT/log" >/tmp/log || return
+	count=$(tail -n 1 /tmp/log | cut -d' ' -f1)
+	# Every record is the one that was written.
+	head -n "$count" /tmp/log | python3 -c 'import sys
+for n, line in enumerate(sys.stdin, 1):
+    want = f"{n} reading {n} {n * n % 9973} {chr(120) * (n % 150)}\n"
+    if line != want:
+        sys.exit(f"record {n} is {line!r}, not {want!r}")' || return
+	[ "$count" -ge "$n" ] || { echo "$n records were acknowledged, $count are here"; return 1; }
+	echo "and on" | pmem_log append "$MNT/log" >/dev/null || return
+	echo "$count records here, $n acknowledged, every one whole"
+}
+
+leave() {
+	cd / && umount "$MNT" && check
+}
+
+exec 3>&1
+# The others' checkers want their log replayed by a mount first.
+[ "$FS" != ferrox ] || step "fsck.ferrox -n, as the power cut left it" check
+step "mount, which recovers" recover
+step "git: the clone and its new commits" clone
+step "tar: what was unpacked before" unpacked
+step "tar: what was being unpacked" unpacking
+step "sqlite: the ledger" ledger
+step "pmem_log: the MAP_SYNC log" mapped
+step "unmount, and the checker once more" leave
+echo "@done"
