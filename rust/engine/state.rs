@@ -147,6 +147,13 @@ impl<'m> State<'m> {
         if state.sb.state.get() == STATE_VALID {
             done.area = true;
             if mode == Mode::Write {
+                if !newest.equal {
+                    // ORDER: both copies say "valid" before the first home is touched. Else the
+                    // loss of the newer copy would leave an older "done" over new homes, and the
+                    // records behind it would be replayed twice (Documentation/protocol.rst,
+                    // OlderCopyFirst).
+                    superblock::write(media, &mut state.sb)?;
+                }
                 checkpoint::go_home(&state.env, &mut state.sb, &state.geometry, false)?;
             } else {
                 let overlay = checkpoint::lay(&state.env, &state.sb, &state.geometry)?;
@@ -306,6 +313,24 @@ impl<'m> State<'m> {
             }
         };
         self.groups.get_mut(at).ok_or(Error::Invalid)
+    }
+
+    /// Runs `f` on a group, for a look at it.
+    pub fn group<R>(
+        &mut self,
+        group: Group,
+        f: impl FnOnce(&dyn Env, &mut GroupObject) -> Result<R>,
+    ) -> Result<R> {
+        self.open_group(group)?;
+        let at = self.find_group(group).map_err(|_| Error::Invalid)?;
+        let open = self.groups.get_mut(at).ok_or(Error::Invalid)?;
+        f(&self.env, &mut open.object)
+    }
+
+    /// Whether the group was ever touched: if not, all of it is free.
+    pub fn is_touched(&mut self, group: Group) -> Result<bool> {
+        let known = self.find_group(group).is_ok();
+        Ok(known || self.group_tree.get(&self.env, group)?.is_some())
     }
 
     /// Makes sure that an inode is open.

@@ -1,13 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The module: how the kernel loads and unloads ferrox.
+//! ferrox: a filesystem for persistent memory.
+//!
+//! This crate binds the engine, which knows what must be true of the bytes, to `vfs`, which knows
+//! the kernel. It has the locks (`lock`), the errno table (`error`), and for each kind of thing
+//! the VFS asks, one module.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `superblock` | mount, unmount, remount, statfs, sync, freeze |
+//! | `mount` | what all inodes of a mounted filesystem share |
+//! | `owner` | owner objects behind their locks |
+//! | `lock` | the order of all locks |
+//! | `media` | the world as the engine sees it |
+//! | `transact` | one operation: reserve, lock, plan, append, apply |
+//! | `checkpoint`, `worker` | checkpoints; orphans |
+//! | `alloc`, `ranges` | blocks for data, and how files get and lose them |
+//! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
+//! | `file`, `read`, `write`, `fault`, `truncate`, `fallocate`, `fsync`, `ioctl` | file data |
 
 #![forbid(unsafe_code)]
 
+mod alloc;
+mod checkpoint;
+mod dir;
+mod error;
+mod fallocate;
+mod fault;
+mod file;
+mod fsync;
+mod inode;
+mod ioctl;
+mod lock;
+mod media;
+mod mount;
+mod namei;
+mod owner;
+mod place;
+mod ranges;
+mod read;
+mod superblock;
+mod symlink;
+mod transact;
+mod truncate;
+mod worker;
+mod write;
+
 use kernel::prelude::*;
+use superblock::Ferrox;
+use vfs::Registration;
 
 module! {
-    type: Ferrox,
+    type: Module,
     name: "ferrox",
     authors: ["The ferrox developers"],
     description: "A filesystem for persistent memory",
@@ -15,11 +59,11 @@ module! {
     alias: ["fs-ferrox"],
 }
 
-struct Ferrox;
+/// The loaded module.
+struct Module(#[expect(dead_code, reason = "held for its drop")] Pin<KBox<Registration<Ferrox>>>);
 
-impl kernel::Module for Ferrox {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("loaded; it registers no filesystem yet\n");
-        Ok(Ferrox)
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> kernel::error::Result<Self> {
+        Ok(Self(KBox::pin_init(Registration::new(module), GFP_KERNEL)?))
     }
 }

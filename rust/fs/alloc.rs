@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Blocks for data, and the choice of a group.
+//!
+//! Blocks are taken from a group's free map, under the group's small lock, before an operation
+//! takes its other locks; so lack of them is `ENOSPC` at once. What is taken and not published goes
+//! back with [`Mount::give`].
+//!
+//! The free map is made when a group first allocates, from the reverse map, under the group lock.
+
+use crate::error::Result;
+use crate::media::World;
+use crate::mount::Mount;
+use engine::space::{FreeMap, Run};
+use format::{Block, Blocks, Group};
+use kernel::sync::atomic::Relaxed;
+use vfs::sync::NoFs;
+
+impl Mount {
+    /// Runs `f` on the free map of a group, made if there is none yet.
+    fn with_free_map<R>(&self, group: Group, f: &mut dyn FnMut(&mut FreeMap) -> R) -> Result<R> {
+        let slot = self.slot(group)?;
+        if let Some(map) = &mut *slot.free.lock() {
+            return Ok(f(map));
+        }
+        let _nofs = NoFs::enter();
+        let world = World::new(self);
+        // Under the group lock nothing can be freed or published, so the map misses nothing.
+        let mut known = slot.object.write();
+        let made = known.open(&world, group)?.free_map(&world)?;
+        let mut free = slot.free.lock();
+        Ok(f(free.get_or_insert(made)))
+    }
+
+    /// Takes a run of at most `want` blocks: behind `goal`, else in the group `home`, else
+    /// anywhere.
+    pub(crate) fn take(
+        &self,
+        home: Group,
+        want: Blocks,
+        goal: Option<Block>,
+        huge: bool,
+    ) -> Result<Run> {
+        if let Some(group) = goal.and_then(|goal| self.volume.group_of(goal)) {
+            if let Ok(run) = self.with_free_map(group, &mut |map| map.take(want, goal, false))? {
+                return Ok(run);
+            }
+        }
+        let groups = self.volume.groups;
+        for step in 0..groups {
+            let number = (u64::from(home.raw()) + u64::from(step)) % u64::from(groups);
+            let group = Group::new(number as u32);
+            if self.slot(group)?.free_hint.load(Relaxed) == 0 {
+                continue;
+            }
+            match self.with_free_map(group, &mut |map| map.take(want, None, huge))? {
+                Err(engine::Error::NoSpace) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(engine::Error::NoSpace.into())
+    }
+
+    /// Takes an aligned run for a chunk of nodes.
+    pub(crate) fn take_chunk(&self, group: Group, len: Blocks) -> Result<Option<Run>> {
+        self.with_free_map(group, &mut |map| map.take_aligned(len, len.raw()))
+    }
+
+    /// Gives blocks back that nobody owns.
+    pub(crate) fn give(&self, start: Block, len: Blocks) {
+        let slot = self.volume.group_of(start).map(|group| self.slot(group));
+        if let Some(Ok(slot)) = slot {
+            // A map that does not exist yet will be made from the reverse map.
+            if let Some(map) = &mut *slot.free.lock() {
+                map.give(start, len);
+            }
+        }
+    }
+
+    /// The group for a new directory: the next one with at least the average of free blocks, so
+    /// that directories, and the files beneath them, spread over the device.
+    pub(crate) fn directory_group(&self, parent: Group) -> Group {
+        let groups = self.volume.groups;
+        let average = self.free_blocks() / u64::from(groups.max(1));
+        for _ in 0..groups {
+            let at = self.rotor.fetch_add(1, Relaxed) % groups;
+            let group = Group::new(at);
+            if self
+                .slot(group)
+                .is_ok_and(|slot| slot.free_hint.load(Relaxed) >= average.max(64))
+            {
+                return group;
+            }
+        }
+        parent
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mounted filesystem: what all its inodes share.
+//!
+//! # What is shared
+//!
+//! | state | lock |
+//! | --- | --- |
+//! | superblock in DRAM, group tree | [`Mount::checkpoint`], held from cut to done |
+//! | the epoch | steps on under the commit lock for writing |
+//! | each group | its slot's group lock |
+//! | each free map | its slot's small lock |
+//! | each ring | its own lock, held until the fence |
+//! | the checkpoint area that is being filled | [`Mount::area`], a leaf |
+//! | owners not home yet | [`Lingering`]'s lock, a leaf |
+//! | LSN, totals, budget, shutdown | atomics |
+
+use crate::error::{Error, Result};
+use crate::owner::{Known, Lingering, Slot};
+use crate::worker::Workers;
+use engine::area::AreaWriter;
+use engine::checkpoint::GroupTree;
+use engine::env::Volume;
+use engine::geometry::Geometry;
+use engine::locked::Work;
+use engine::log::Ring;
+use engine::state::Parts;
+use engine::superblock::Super;
+use format::{Blocks, Epoch, Group, Lsn};
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use kernel::sync::{Arc, Mutex};
+use kernel::{new_mutex, static_lock_class};
+use vfs::pmem::Region;
+use vfs::sync::PerCpuRwSemaphore;
+
+/// Superblock and group tree: what only a checkpoint changes.
+pub(crate) struct Checkpointed {
+    /// The superblock.
+    pub(crate) sb: Super,
+    /// The group tree.
+    pub(crate) tree: GroupTree,
+}
+
+/// One ring behind its lock.
+#[pin_data]
+pub(crate) struct RingSlot {
+    #[pin]
+    pub(crate) ring: Mutex<Ring>,
+}
+
+/// Why nothing goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alive {
+    /// It does.
+    Yes,
+    /// The filesystem was shut down: `EIO` to all, no store reaches the media.
+    No,
+}
+
+/// A mounted filesystem.
+#[pin_data]
+pub(crate) struct Mount {
+    /// The device.
+    pub(crate) region: Region,
+    /// The device's name, for log lines.
+    pub(crate) name: CString,
+    /// What never changes.
+    pub(crate) volume: Volume,
+    /// Where the fixed parts lie.
+    pub(crate) geometry: Geometry,
+    /// Who the filesystem is.
+    pub(crate) uuid: [u8; 16],
+    /// Operations hold it for reading while they commit; the cut takes it for writing.
+    #[pin]
+    pub(crate) commit: PerCpuRwSemaphore<()>,
+    #[pin]
+    pub(crate) checkpoint: Mutex<Checkpointed>,
+    /// The area of the running checkpoint.
+    #[pin]
+    pub(crate) area: Mutex<Option<AreaWriter>>,
+    pub(crate) groups: KVVec<Pin<KBox<Slot>>>,
+    pub(crate) rings: KVec<Pin<KBox<RingSlot>>>,
+    /// Work areas that nobody uses now.
+    #[pin]
+    pub(crate) works: Mutex<KVec<KBox<Work>>>,
+    #[pin]
+    pub(crate) lingering: Lingering,
+    pub(crate) epoch: Atomic<u64>,
+    /// The last checkpoint that is done.
+    pub(crate) done: Atomic<u64>,
+    pub(crate) lsn: Atomic<u64>,
+    /// Blocks without an owner; inodes.
+    pub(crate) free: Atomic<i64>,
+    pub(crate) inodes: Atomic<i64>,
+    /// Bytes of checkpoint area that changes of this epoch need, and that operations may need.
+    pub(crate) charged: Atomic<i64>,
+    pub(crate) promised: Atomic<i64>,
+    /// Bytes that an area holds.
+    pub(crate) area_bytes: i64,
+    /// Whether a checkpoint after a while was asked for already.
+    pub(crate) soon: Atomic<bool>,
+    down: Atomic<bool>,
+    /// Nothing may be written: mounted read-only, or frozen in the middle of becoming so.
+    pub(crate) writable: Atomic<bool>,
+    /// Where the next directory goes.
+    pub(crate) rotor: Atomic<u32>,
+    pub(crate) norecovery: bool,
+    /// Inodes without a name that have left core, waiting for the worker to end them.
+    #[pin]
+    pub(crate) doomed: Mutex<KVec<u64>>,
+    /// The workers; none on a mount that does not write.
+    #[pin]
+    pub(crate) workers: Mutex<Option<Workers>>,
+}
+
+impl Mount {
+    /// Puts the parts that recovery left behind their locks.
+    pub(crate) fn new(
+        region: Region,
+        name: CString,
+        mut parts: Parts,
+        writable: bool,
+        norecovery: bool,
+    ) -> Result<Arc<Self>> {
+        let groups = slots(&region, &mut parts)?;
+        let mut rings = KVec::with_capacity(parts.rings.len(), GFP_KERNEL)?;
+        while let Some(ring) = parts.rings.pop() {
+            let slot = KBox::pin_init(
+                pin_init!(RingSlot { ring <- new_mutex!(ring, "ferrox_ring") }),
+                GFP_KERNEL,
+            )?;
+            rings.push(slot, GFP_KERNEL)?;
+        }
+        rings.reverse();
+        let (volume, geometry) = (parts.volume, parts.geometry);
+        let uuid = parts.sb.uuid;
+        let epoch = parts.epoch.raw();
+        let lsn = parts.lsn.raw();
+        let free = signed(parts.free.raw());
+        let inodes = signed(parts.inodes);
+        let area_bytes = signed(geometry.area_blocks.bytes().unwrap_or(0).saturating_sub(4096));
+        let done = parts.sb.epoch.get();
+        let checkpointed = Checkpointed {
+            sb: parts.sb,
+            tree: parts.group_tree,
+        };
+        let mount = Arc::pin_init(
+            try_pin_init!(Self {
+                region,
+                name,
+                volume,
+                geometry,
+                uuid,
+                commit <- PerCpuRwSemaphore::new((), c"ferrox_commit", static_lock_class!()),
+                checkpoint <- new_mutex!(checkpointed, "ferrox_checkpoint"),
+                area <- new_mutex!(None, "ferrox_area"),
+                groups,
+                rings,
+                works <- new_mutex!(KVec::new(), "ferrox_works"),
+                lingering <- Lingering::new(),
+                epoch: Atomic::new(epoch),
+                done: Atomic::new(done),
+                lsn: Atomic::new(lsn),
+                free: Atomic::new(free),
+                inodes: Atomic::new(inodes),
+                charged: Atomic::new(0),
+                promised: Atomic::new(0),
+                area_bytes,
+                soon: Atomic::new(false),
+                down: Atomic::new(false),
+                writable: Atomic::new(writable),
+                rotor: Atomic::new(0),
+                norecovery,
+                doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
+                workers <- new_mutex!(None, "ferrox_workers"),
+            }? kernel::error::Error),
+            GFP_KERNEL,
+        )?;
+        Ok(mount)
+    }
+
+    /// The epoch that changes belong to.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch::new(self.epoch.load(Acquire))
+    }
+
+    /// The last checkpoint that is done.
+    pub(crate) fn done(&self) -> Epoch {
+        Epoch::new(self.done.load(Acquire))
+    }
+
+    /// Draws the next LSN; under a ring's lock.
+    pub(crate) fn next_lsn(&self) -> Lsn {
+        Lsn::new(self.lsn.fetch_add(1, Full).wrapping_add(1))
+    }
+
+    /// Free blocks, for statfs.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        u64::try_from(self.free.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// Whether operations still go on.
+    pub(crate) fn alive(&self) -> Alive {
+        if self.down.load(Acquire) {
+            Alive::No
+        } else {
+            Alive::Yes
+        }
+    }
+
+    /// `EIO` once the filesystem was shut down.
+    pub(crate) fn check_alive(&self) -> Result {
+        match self.alive() {
+            Alive::Yes => Ok(()),
+            Alive::No => Err(Error::Kernel(EIO)),
+        }
+    }
+
+    /// Shuts the filesystem down: no more writes to the media, `EIO` to all. `why` is for the log.
+    pub(crate) fn shut_down(&self, why: &str) {
+        if !self.down.load(Acquire) {
+            self.down.store(true, Release);
+            pr_alert!(
+                "({}): {}; shut down: unmount and mount again to recover\n",
+                &*self.name,
+                why
+            );
+        }
+    }
+
+    /// The slot of a group.
+    pub(crate) fn slot(&self, group: Group) -> engine::Result<&Slot> {
+        let at = usize::try_from(group.raw()).map_err(|_| engine::Error::Invalid)?;
+        self.groups
+            .get(at)
+            .map(|slot| &**slot)
+            .ok_or(engine::Error::Invalid)
+    }
+
+    /// A work area.
+    pub(crate) fn take_work(&self) -> Result<KBox<Work>> {
+        let work = self.works.lock().pop();
+        match work {
+            Some(work) => Ok(work),
+            None => Ok(KBox::new(Work::new(), GFP_KERNEL)?),
+        }
+    }
+
+    /// Gives a work area back, with the memory it has gathered.
+    pub(crate) fn give_work(&self, work: KBox<Work>) {
+        let mut works = self.works.lock();
+        if works.len() < 8 {
+            // Without room it is dropped.
+            let _ = works.push(work, GFP_KERNEL);
+        }
+    }
+}
+
+/// Numbers of blocks fit in an `i64`: devices end at 64 TiB.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A slot for each group: open for those that recovery opened, else what the group tree says.
+fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
+    let volume = parts.volume;
+    let count = usize::try_from(volume.groups).map_err(|_| ENOMEM)?;
+    let mut known = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for _ in 0..count {
+        known.push(Known::Nothing, GFP_KERNEL)?;
+    }
+    let media = crate::media::Pmem::new(region.enter());
+    let env = engine::solo::Solo::new(&media, volume, parts.epoch);
+    parts.group_tree.each(&env, &mut |group, item| {
+        let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);
+        if let Some(slot) = known.get_mut(at) {
+            *slot = Known::Item(*item);
+        }
+    })?;
+    while let Some(object) = parts.groups.pop() {
+        let at = usize::try_from(object.number().raw()).map_err(|_| EINVAL)?;
+        if let Some(slot) = known.get_mut(at) {
+            *slot = Known::Open(object.into_inner());
+        }
+    }
+    let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for (number, known) in (0..volume.groups).zip(known) {
+        let group = Group::new(number);
+        let len = volume.group_len(group).raw();
+        slots.push(Slot::new(group, known, len)?, GFP_KERNEL)?;
+    }
+    Ok(slots)
+}
+
+/// Blocks of the whole filesystem.
+pub(crate) fn total(mount: &Mount) -> Blocks {
+    mount.volume.blocks
+}

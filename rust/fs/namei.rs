@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names: lookup, create, link, unlink, rename.
+//!
+//! The VFS holds the `i_rwsem` of the directories, and of the inodes that lose a name, so what a
+//! name means does not change between its decision and ours. An inode in memory is asked for
+//! before anything is decided; after the record is durable nothing fails any more.
+
+use crate::error::{Error, Result};
+use crate::inode::{
+    self, encode_device, mount, owner, refresh, time, INode, InodeData, Plain,
+};
+use crate::lock::{home, Needs};
+use crate::mount::Mount;
+use crate::owner::Owner;
+use crate::superblock::Ferrox;
+use crate::transact::Operation;
+use engine::dir;
+use engine::inode::InodeObject;
+use engine::plan::{self, Existing, NewInode};
+use format::dirent::NAME_MAX;
+use format::inode::S_IFDIR;
+use format::{Group, Ino};
+use kernel::prelude::*;
+use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Positive, Unhashed};
+use vfs::error::ENAMETOOLONG;
+use vfs::idmap::Idmap;
+use vfs::inode::{
+    Blank, Exclusive, Filled, Iattr, Locked, Rename, Shared, Stat, TimeUpdate,
+};
+use vfs::mode::{Device, Mode};
+
+/// A directory whose `i_rwsem` is held exclusively.
+type Held<'a> = Locked<'a, Ferrox, Exclusive>;
+
+/// Inode operations of directories.
+pub(crate) struct Directory;
+
+#[vtable]
+impl vfs::inode::Operations for Directory {
+    type FileSystem = Ferrox;
+
+    fn lookup<'a>(
+        dir: Locked<'_, Ferrox, Shared>,
+        dentry: Unhashed<'a, Ferrox>,
+    ) -> kernel::error::Result<Found<'a, Ferrox>> {
+        let name = dentry.name();
+        if name.len() > NAME_MAX {
+            return Err(ENAMETOOLONG.into());
+        }
+        let found = match find(&dir, name)? {
+            Some(ino) => Some(inode::get(dir.super_block(), ino)?),
+            None => None,
+        };
+        dentry.splice_alias(found)
+    }
+
+    fn create<'a>(
+        idmap: &Idmap,
+        dir: Held<'_>,
+        dentry: Negative<'a, Ferrox>,
+        mode: Mode,
+        _exclusive: bool,
+    ) -> kernel::error::Result<Instantiated<'a>> {
+        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, &[])?;
+        dentry.instantiate(filled)
+    }
+
+    fn mknod<'a>(
+        idmap: &Idmap,
+        dir: Held<'_>,
+        dentry: Negative<'a, Ferrox>,
+        mode: Mode,
+        device: Device,
+    ) -> kernel::error::Result<Instantiated<'a>> {
+        let filled = make(idmap, dir, dentry.name(), mode, device, &[])?;
+        dentry.instantiate(filled)
+    }
+
+    fn symlink<'a>(
+        idmap: &Idmap,
+        dir: Held<'_>,
+        dentry: Negative<'a, Ferrox>,
+        target: &CStr,
+    ) -> kernel::error::Result<Instantiated<'a>> {
+        let mode = Mode::new(vfs::mode::FileType::Symlink, 0o777);
+        let target = target.to_bytes();
+        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, target)?;
+        dentry.instantiate(filled)
+    }
+
+    fn mkdir<'a>(
+        idmap: &Idmap,
+        dir: Held<'_>,
+        dentry: Negative<'a, Ferrox>,
+        mode: Mode,
+    ) -> kernel::error::Result<Made<'a, Ferrox>> {
+        let mode = Mode::new(vfs::mode::FileType::Directory, mode.permissions());
+        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, &[])?;
+        Ok(dentry.instantiate(filled)?.into())
+    }
+
+    fn link<'a>(
+        inode: Held<'_>,
+        dir: Held<'_>,
+        dentry: Negative<'a, Ferrox>,
+    ) -> kernel::error::Result<Instantiated<'a>> {
+        link(inode, dir, dentry.name())?;
+        dentry.link(inode.inode().into())
+    }
+
+    fn unlink(
+        dir: Held<'_>,
+        dentry: Positive<'_, Ferrox>,
+        inode: Held<'_>,
+    ) -> kernel::error::Result {
+        Ok(remove(dir, dentry.name(), inode, false)?)
+    }
+
+    fn rmdir(
+        dir: Held<'_>,
+        dentry: Positive<'_, Ferrox>,
+        inode: Held<'_>,
+    ) -> kernel::error::Result {
+        Ok(remove(dir, dentry.name(), inode, true)?)
+    }
+
+    fn rename(_idmap: &Idmap, r: Rename<'_, Ferrox>) -> kernel::error::Result {
+        Ok(rename(&r)?)
+    }
+
+    fn setattr(
+        idmap: &Idmap,
+        dentry: &Dentry<Ferrox>,
+        inode: Held<'_>,
+        attr: &mut Iattr<'_>,
+    ) -> kernel::error::Result {
+        Ok(inode::setattr(idmap, dentry, inode, attr)?)
+    }
+
+    fn getattr(
+        idmap: &Idmap,
+        inode: &INode,
+        request: u32,
+        _query: u32,
+        stat: &mut Stat<'_>,
+    ) -> kernel::error::Result {
+        inode::getattr(idmap, inode, request, stat);
+        Ok(())
+    }
+
+    fn update_time(inode: &INode, what: TimeUpdate, nowait: bool) -> kernel::error::Result {
+        <Plain as vfs::inode::Operations>::update_time(inode, what, nowait)
+    }
+}
+
+/// Whom a name names.
+fn find(dir: &INode, name: &[u8]) -> Result<Option<Ino>> {
+    let mount = mount(dir);
+    mount.check_alive()?;
+    let slot = mount.read_object(
+        owner(dir),
+        &mut |world, object| dir::slot(world, object, name),
+        &mut |world, object| dir::slot_loading(world, object, name),
+    )?;
+    Ok(slot.found.map(|(_, ino, _)| ino))
+}
+
+/// Makes an inode of any kind with a name, durable when this returns.
+fn make(
+    idmap: &Idmap,
+    dir: Held<'_>,
+    name: &[u8],
+    mode: Mode,
+    device: Device,
+    target: &[u8],
+) -> Result<Filled<Ferrox>> {
+    let mount = mount(&dir);
+    let mut blank = dir.super_block().new_inode()?;
+    blank.init_owner(idmap, Some(&dir), mode);
+    let mode = Mode::from_bits(blank.mode().bits());
+    let new = NewInode {
+        mode: mode.bits(),
+        uid: blank.uid(),
+        gid: blank.gid(),
+        rdev: encode_device(device),
+        generation: vfs::random::word() as u32,
+        time: time(blank.current_time()),
+        ..NewInode::default()
+    };
+    let born = Owner::new(InodeObject::vacant())?;
+    let parent = home(Ino::new(dir.ino()))?;
+    let first = match mode.bits() & format::inode::S_IFMT {
+        S_IFDIR => mount.directory_group(parent),
+        _ => parent,
+    };
+    let groups = mount.volume.groups;
+    let mut made = Err(engine::Error::NoSpace.into());
+    for step in 0..groups {
+        let number = (u64::from(first.raw()) + u64::from(step)) % u64::from(groups);
+        let group = Group::new(number as u32);
+        let payload = 64 + name.len() as u64 + target.len() as u64;
+        let needs = Needs::new().owner(owner(&dir)).group(group);
+        let operation = Operation::new(needs, payload).bearing(&born);
+        made = mount.run(operation, &mut |world, locked, work| {
+            let named = Some((Ino::new(dir.ino()), name));
+            plan::plan_create(world, locked, work, named, group, &new, target)
+        });
+        // Another group may have room for the inode; not for the name.
+        if !matches!(made, Err(Error::Engine(engine::Error::NoSpace))) {
+            break;
+        }
+    }
+    let ino = made?;
+    // The file exists, whatever happens now.
+    refresh(&dir);
+    fill(mount, blank, ino, born)
+}
+
+/// Fills the VFS inode of a file that was just made.
+fn fill(
+    mount: &Mount,
+    blank: Blank<Ferrox>,
+    ino: Ino,
+    owner: kernel::sync::Arc<Owner>,
+) -> Result<Filled<Ferrox>> {
+    let params = inode::params(mount, &mut owner.map.write())?;
+    let new = blank.insert(ino.raw())?;
+    Ok(new.fill(params, InodeData::new(owner))?)
+}
+
+/// One more name.
+fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
+    let mount = mount(&dir);
+    let now = time(inode.current_time());
+    let needs = Needs::new().owner(owner(&dir)).owner(owner(&inode));
+    let payload = 40 + name.len() as u64;
+    mount.run(
+        Operation::new(needs, payload),
+        &mut |world, locked, work| {
+            let (dir, ino) = (Ino::new(dir.ino()), Ino::new(inode.ino()));
+            plan::plan_link(world, locked, work, dir, name, ino, now)
+        },
+    )?;
+    refresh(&inode);
+    refresh(&dir);
+    Ok(())
+}
+
+/// One name less.
+fn remove(dir: Held<'_>, name: &[u8], inode: Held<'_>, rmdir: bool) -> Result {
+    let mount = mount(&dir);
+    mount.reserve_doom()?;
+    let now = time(inode.current_time());
+    let needs = Needs::new().owner(owner(&dir)).owner(owner(&inode));
+    let mut operation = Operation::new(needs, 32);
+    operation.freeing = true;
+    mount.run(operation, &mut |world, locked, work| {
+        plan::plan_unlink(world, locked, work, Ino::new(dir.ino()), name, rmdir, now)
+    })?;
+    refresh(&inode);
+    refresh(&dir);
+    Ok(())
+}
+
+/// A name moves, or two change places.
+fn rename(r: &Rename<'_, Ferrox>) -> Result {
+    let mount = mount(&r.from_dir);
+    if r.flags.whiteout() {
+        return Err(EINVAL.into());
+    }
+    let existing = match (r.flags.exchange(), r.flags.no_replace()) {
+        (true, _) => Existing::Exchange,
+        (_, true) => Existing::Refuse,
+        _ => Existing::Replace,
+    };
+    mount.reserve_doom()?;
+    let moved = r.from.inode();
+    let victim = r.to.inode();
+    let now = time(moved.current_time());
+    let mut needs = Needs::new()
+        .owner(owner(&r.from_dir))
+        .owner(owner(&r.to_dir))
+        .owner(owner(moved));
+    if let Some(victim) = victim {
+        needs = needs.owner(owner(victim));
+    }
+    let payload = 64 + r.to.name().len() as u64;
+    mount.run(
+        Operation::new(needs, payload),
+        &mut |world, locked, work| {
+            let from = (Ino::new(r.from_dir.ino()), r.from.name());
+            let to = (Ino::new(r.to_dir.ino()), r.to.name());
+            plan::plan_rename(world, locked, work, from, to, existing, now)
+        },
+    )?;
+    refresh(&r.from_dir);
+    refresh(&r.to_dir);
+    refresh(moved);
+    if let Some(victim) = victim {
+        refresh(victim);
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Owner objects behind their locks.
+//!
+//! The engine's [`InodeObject`] lives in an [`Owner`], which the VFS inode holds by an `Arc`. It
+//! outlives the VFS inode while nodes of it wait for a checkpoint: then the mount's table
+//! ([`Lingering`]) holds it too, and an inode that comes back into core finds it there.
+//!
+//! # Locking
+//!
+//! [`Owner::map`] is the inode's *map lock*; [`Slot::object`] the group lock; [`Slot::free`] the
+//! group's small lock. Their order is stated in `lock.rs`.
+
+use engine::group::GroupObject;
+use engine::inode::InodeObject;
+use engine::space::FreeMap;
+use format::group::Item;
+use format::{Group, Ino};
+use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNodeReservation};
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::{Arc, Mutex};
+use kernel::{new_mutex, static_lock_class};
+use vfs::sync::RwSemaphore;
+
+/// One inode's owner object.
+#[pin_data]
+pub(crate) struct Owner {
+    /// The object, behind the map lock.
+    #[pin]
+    pub(crate) map: RwSemaphore<InodeObject>,
+    ino: Atomic<u64>,
+    /// Whether the mount's table holds this owner. Changed under the map lock.
+    listed: Atomic<bool>,
+}
+
+impl Owner {
+    /// Puts an object behind a lock.
+    pub(crate) fn new(object: InodeObject) -> Result<Arc<Self>> {
+        let ino = object.ino().raw();
+        Arc::pin_init(
+            pin_init!(Self {
+                map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
+                ino: Atomic::new(ino),
+                listed: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The inode's number.
+    pub(crate) fn ino(&self) -> Ino {
+        Ino::new(self.ino.load(Relaxed))
+    }
+
+    /// A newborn gets its number; nobody else knows it yet.
+    pub(crate) fn name(&self, object: &mut InodeObject, ino: Ino) {
+        object.name(ino);
+        self.ino.store(ino.raw(), Relaxed);
+    }
+}
+
+/// Owners with nodes that are not home yet, by inode number.
+#[pin_data]
+pub(crate) struct Lingering {
+    #[pin]
+    table: Mutex<RBTree<u64, Arc<Owner>>>,
+}
+
+/// Room for one owner in the table.
+pub(crate) type Seat = RBTreeNodeReservation<u64, Arc<Owner>>;
+
+impl Lingering {
+    /// An empty table.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            table <- new_mutex!(RBTree::new(), "ferrox_lingering"),
+        })
+    }
+
+    /// Room for `owner`, if it is not in the table: asked for before anything is decided.
+    pub(crate) fn seat(&self, owner: &Owner) -> Result<Option<Seat>> {
+        if owner.listed.load(Relaxed) {
+            return Ok(None);
+        }
+        Ok(Some(RBTreeNodeReservation::new(GFP_KERNEL)?))
+    }
+
+    /// Puts `owner` into the table; its map lock is held for writing.
+    pub(crate) fn add(&self, owner: &Arc<Owner>, seat: Seat) {
+        owner.listed.store(true, Relaxed);
+        let node = seat.into_node(owner.ino().raw(), owner.clone());
+        let old = self.table.lock().insert(node);
+        drop(old);
+    }
+
+    /// The owner of that number.
+    pub(crate) fn get(&self, ino: Ino) -> Option<Arc<Owner>> {
+        self.table.lock().get(&ino.raw()).cloned()
+    }
+
+    /// The first owner whose number is larger than `ino`.
+    pub(crate) fn after(&self, ino: Ino) -> Option<Arc<Owner>> {
+        let from = ino.raw().checked_add(1)?;
+        let table = self.table.lock();
+        let cursor = table.cursor_lower_bound(&from)?;
+        Some(cursor.current().1.clone())
+    }
+
+    /// Takes `owner` out; its map lock is held.
+    pub(crate) fn remove(&self, owner: &Owner) {
+        if owner.listed.load(Relaxed) {
+            owner.listed.store(false, Relaxed);
+            let old = self.table.lock().remove(&owner.ino().raw());
+            drop(old);
+        }
+    }
+}
+
+/// What is known of a group.
+#[expect(clippy::large_enum_variant, reason = "nearly all slots in use are open ones")]
+pub(crate) enum Known {
+    /// Nobody has touched it.
+    Nothing,
+    /// Its item in the group tree; nobody has opened it yet.
+    Item(Item),
+    /// It is open.
+    Open(GroupObject),
+}
+
+/// One group behind its locks.
+#[pin_data]
+pub(crate) struct Slot {
+    /// The object, behind the group lock.
+    #[pin]
+    pub(crate) object: RwSemaphore<Known>,
+    /// The free map, made when the group first allocates.
+    #[pin]
+    pub(crate) free: Mutex<Option<FreeMap>>,
+    /// Blocks without an owner, as of the last operation: a hint for the choice of a group.
+    pub(crate) free_hint: Atomic<u64>,
+    /// Orphans, as of the last operation.
+    pub(crate) orphans: Atomic<u32>,
+    pub(crate) number: u32,
+}
+
+impl Slot {
+    /// A slot for a group of which `known` is known.
+    pub(crate) fn new(number: Group, known: Known, len: u64) -> Result<Pin<KBox<Self>>> {
+        let (free_hint, orphans) = match &known {
+            Known::Nothing => (len, 0),
+            Known::Item(item) => (item.free.get().into(), item.orphans.get()),
+            Known::Open(group) => (group.free().raw(), group.orphans()),
+        };
+        KBox::pin_init(
+            pin_init!(Self {
+                object <- RwSemaphore::new(known, c"ferrox_group", static_lock_class!()),
+                free <- new_mutex!(None, "ferrox_free_map"),
+                free_hint: Atomic::new(free_hint),
+                orphans: Atomic::new(orphans),
+                number: number.raw(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Known {
+    /// The object, opened if it is not yet.
+    pub(crate) fn open(
+        &mut self,
+        env: &dyn engine::env::Env,
+        number: Group,
+    ) -> engine::Result<&mut GroupObject> {
+        let item = match self {
+            Self::Open(_) => None,
+            Self::Nothing => Some(None),
+            Self::Item(item) => Some(Some(*item)),
+        };
+        if let Some(item) = item {
+            *self = Self::Open(GroupObject::open(env, number, item.as_ref())?);
+        }
+        match self {
+            Self::Open(group) => Ok(group),
+            _ => Err(engine::Error::Invalid),
+        }
+    }
+}

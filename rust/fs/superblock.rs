@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting and unmounting; what a mounted filesystem tells of itself.
+
+use crate::error::Result;
+use crate::inode::{self, INode, InodeData};
+use crate::media::Pmem;
+use crate::mount::{total, Alive, Mount};
+use engine::state::{Mode, State};
+use format::inode::Time;
+use format::{FileSize, Ino};
+use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Acquire, Relaxed, Release};
+use kernel::sync::Arc;
+use vfs::context::{Context, Parameter};
+use vfs::dentry::Dentry;
+use vfs::inode::Object;
+use vfs::pmem::Region;
+use vfs::superblock::{Flags, New, Source, StatFs};
+use vfs::{FileSystem, SuperBlock};
+
+/// The number that `statfs(2)` shows: "FXFS".
+const MAGIC: u32 = 0x4658_4653;
+
+/// The filesystem type.
+pub(crate) struct Ferrox;
+
+/// What a superblock of ours owns.
+pub(crate) struct Super(pub(crate) Arc<Mount>);
+
+/// Mount options.
+#[derive(Default)]
+pub(crate) struct Options {
+    norecovery: bool,
+}
+
+impl vfs::dax::Direct for Ferrox {
+    fn region(sb: &SuperBlock<Self>) -> &Region {
+        &sb.data().0.region
+    }
+}
+
+#[vtable]
+impl FileSystem for Ferrox {
+    type SuperData = KBox<Super>;
+    type InodeData = InodeData;
+    type Options = Options;
+    const NAME: &'static CStr = c"ferrox";
+    const FLAGS: Flags = Flags::ALLOW_IDMAP.and(Flags::MGTIME);
+    const SOURCE: Source = Source::BlockDevice;
+
+    fn options(mounted: Option<&SuperBlock<Self>>) -> kernel::error::Result<Options> {
+        Ok(Options {
+            norecovery: mounted.is_some_and(|sb| sb.data().0.norecovery),
+        })
+    }
+
+    fn parse(options: &mut Options, parameter: &Parameter<'_>) -> kernel::error::Result {
+        match parameter.key() {
+            // There is no other mode: `dax=inode` and `dax=never` are refused by the choice.
+            b"dax" => parameter.choice(Some(()), &[("always", ())]),
+            b"norecovery" => {
+                parameter.flag()?;
+                options.norecovery = true;
+                Ok(())
+            }
+            _ => parameter.unknown(),
+        }
+    }
+
+    fn fill_super(
+        sb: &SuperBlock<Self, New>,
+        options: &Options,
+        context: &Context<'_>,
+    ) -> kernel::error::Result<Self::SuperData> {
+        Ok(KBox::new(Super(fill(sb, options, context)?), GFP_KERNEL)?)
+    }
+
+    fn root(sb: &SuperBlock<Self>) -> kernel::error::Result<ARef<INode>> {
+        let mount = &*sb.data().0;
+        if mount.writable.load(Acquire) {
+            Mount::start_workers(&sb.data().0)?;
+        }
+        let root = inode::get(sb, Ino::ROOT)?;
+        Ok(root)
+    }
+
+    fn statfs(dentry: &Dentry<Self>, stat: &mut StatFs<'_>) -> kernel::error::Result {
+        let mount = &*dentry.super_block().data().0;
+        let (all, free) = (total(mount).raw(), mount.free_blocks());
+        let used = u64::try_from(mount.inodes.load(Relaxed)).unwrap_or(0);
+        let id = u64::from_le_bytes([
+            mount.uuid[0] ^ mount.uuid[8],
+            mount.uuid[1] ^ mount.uuid[9],
+            mount.uuid[2] ^ mount.uuid[10],
+            mount.uuid[3] ^ mount.uuid[11],
+            mount.uuid[4] ^ mount.uuid[12],
+            mount.uuid[5] ^ mount.uuid[13],
+            mount.uuid[6] ^ mount.uuid[14],
+            mount.uuid[7] ^ mount.uuid[15],
+        ]);
+        // Inodes are made out of free space: eight to a block is a modest guess.
+        stat.magic(MAGIC)
+            .blocks(4096, all, free, free)
+            .files(used.saturating_add(free.saturating_mul(8)), free.saturating_mul(8))
+            .fsid(id);
+        Ok(())
+    }
+
+    fn show_options(sb: &SuperBlock<Self>, out: &SeqFile) -> kernel::error::Result {
+        kernel::seq_print!(out, ",dax=always");
+        if sb.data().0.norecovery {
+            kernel::seq_print!(out, ",norecovery");
+        }
+        Ok(())
+    }
+
+    fn reconfigure(
+        sb: &SuperBlock<Self>,
+        options: &Options,
+        context: &Context<'_>,
+    ) -> kernel::error::Result {
+        Ok(reconfigure(sb, options, context)?)
+    }
+
+    fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> kernel::error::Result {
+        // All is durable but what writeback brings; a checkpoint only keeps replay short.
+        let mount = &sb.data().0;
+        if wait && mount.alive() == Alive::Yes && mount.charged.load(Relaxed) > 0 {
+            mount.checkpoint_now(false)?;
+        }
+        Ok(())
+    }
+
+    fn freeze_fs(sb: &SuperBlock<Self>) -> kernel::error::Result {
+        let mount = &sb.data().0;
+        if mount.writable.load(Acquire) {
+            mount.drain_orphans();
+            mount.checkpoint_now(true)?;
+        }
+        Ok(())
+    }
+
+    fn unfreeze_fs(_sb: &SuperBlock<Self>) -> kernel::error::Result {
+        Ok(())
+    }
+
+    fn put_super(sb: &SuperBlock<Self>) {
+        let mount = &sb.data().0;
+        mount.stop_workers();
+        if mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
+            match mount.checkpoint_now(true) {
+                Ok(()) => pr_info!("({}): unmounted, clean\n", &*mount.name),
+                // The failure was told; the next mount recovers.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn shutdown(sb: &SuperBlock<Self>) {
+        sb.data().0.shut_down("the device is gone");
+    }
+
+    fn evict_inode(inode: &Object<Self>) {
+        let mount = inode::mount(inode);
+        if inode.nlink() == 0 && mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
+            mount.doom(Ino::new(inode.ino()));
+        }
+    }
+
+    fn write_inode(inode: &Object<Self>, _sync: bool) -> kernel::error::Result {
+        Ok(inode::write_times(inode)?)
+    }
+}
+
+fn fill(
+    sb: &SuperBlock<Ferrox, New>,
+    options: &Options,
+    context: &Context<'_>,
+) -> Result<Arc<Mount>> {
+    let name = sb.id().to_cstring()?;
+    let device = sb.block_device().ok_or(ENOTBLK)?;
+    if options.norecovery && !context.read_only() {
+        return Err(context
+            .invalid(fmt!("norecovery needs ro: a filesystem that was not recovered cannot be written"))
+            .into());
+    }
+    let region = Region::open(device).map_err(|refusal| {
+        pr_err!("({}): {}\n", &*name, refusal);
+        refusal.errno()
+    })?;
+    // The block device's page cache knows nothing of direct stores.
+    device.drop_cache()?;
+    let mode = match (context.read_only(), options.norecovery) {
+        (_, true) => Mode::NoRecovery,
+        (true, false) => Mode::Read,
+        (false, false) => Mode::Write,
+    };
+    let parts = {
+        let media = Pmem::new(region.enter());
+        let (state, found) = State::mount(&media, mode).map_err(|error| {
+            explain(&name, &error);
+            error
+        })?;
+        if found.area || found.records > 0 {
+            let finished = match found.area {
+                true => ", a checkpoint finished",
+                false => "",
+            };
+            pr_info!(
+                "({}): recovered: {} records replayed{}\n",
+                &*name,
+                found.records,
+                finished
+            );
+        }
+        state.into_parts()?
+    };
+    sb.set_magic(MAGIC)
+        .set_max_bytes(i64::try_from(FileSize::MAX.raw()).unwrap_or(i64::MAX))
+        .set_max_links(format::inode::LINK_MAX)
+        .set_times(1, Time::FIRST_SECOND, Time::LAST_SECOND)
+        .set_uuid(&parts.sb.uuid);
+    sb.set_block_size(4096)?;
+    let mount = Mount::new(
+        region,
+        name,
+        parts,
+        mode == Mode::Write,
+        options.norecovery,
+    )?;
+    let access = match mode {
+        Mode::Write => "read-write",
+        _ => "read-only",
+    };
+    pr_info!(
+        "({}): mounted {}, {} groups, {} rings\n",
+        &*mount.name,
+        access,
+        mount.volume.groups,
+        mount.geometry.rings
+    );
+    Ok(mount)
+}
+
+/// One log line that says what is wrong with a device and what to do.
+fn explain(name: &CStr, error: &engine::Error) {
+    use engine::Error as E;
+    let say = |what: kernel::fmt::Arguments<'_>| pr_err!("({}): {}\n", name, what);
+    match error {
+        E::NotFerrox => say(fmt!("no ferrox filesystem here: make one with mkfs.ferrox")),
+        E::Feature(0, _) => say(fmt!(
+            "another version of the format: mount with a newer module"
+        )),
+        E::Feature(bits, false) => say(fmt!(
+            "features {bits:#x} are not known to this version: mount with a newer module"
+        )),
+        E::Feature(bits, true) => say(fmt!(
+            "features {bits:#x} are not known to this version: mount with -o ro, or with a newer module"
+        )),
+        E::DeviceTooSmall => say(fmt!(
+            "the device is smaller than the filesystem on it: restore its size, or the filesystem from a copy"
+        )),
+        E::Corrupt(finding) => pr_err!(
+            "({}): damaged: {} at {:?}: {}; run fsck.ferrox -n, or mount with -o ro,norecovery\n",
+            name,
+            finding.check.name(),
+            finding.place,
+            finding.check.meaning()
+        ),
+        E::Media(at) => say(fmt!(
+            "the media failed at byte {}: run fsck.ferrox -n, or mount with -o ro,norecovery",
+            at.at.raw()
+        )),
+        other => pr_err!("({}): cannot be mounted: {:?}\n", name, other),
+    }
+}
+
+/// `mount -o remount`.
+fn reconfigure(sb: &SuperBlock<Ferrox>, options: &Options, context: &Context<'_>) -> Result {
+    let mount = &sb.data().0;
+    mount.check_alive()?;
+    if options.norecovery != mount.norecovery {
+        return Err(context
+            .invalid(fmt!("norecovery cannot be changed by a remount: unmount first"))
+            .into());
+    }
+    match (sb.read_only(), context.read_only()) {
+        (false, true) => {
+            mount.drain_orphans();
+            mount.stop_workers();
+            mount.checkpoint_now(true)?;
+            mount.writable.store(false, Release);
+        }
+        (true, false) => {
+            if mount.norecovery || mount.rings.is_empty() {
+                return Err(context
+                    .invalid(fmt!(
+                        "mounted read-only from the start: unmount and mount read-write to recover for good"
+                    ))
+                    .into());
+            }
+            mount.writable.store(true, Release);
+            mount.start_workers()?;
+        }
+        _ => {}
+    }
+    Ok(())
+}

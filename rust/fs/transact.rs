@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One operation: reserve, lock, plan, append, apply.
+//!
+//! # Ordering
+//!
+//! | before | after |
+//! | --- | --- |
+//! | ring and area space promised (the only waiting, no lock of ours held) | the commit lock |
+//! | file data durable (the caller's fence, or the record's own) | its record |
+//! | the record durable (one fence, under the ring's lock) | applied in DRAM; any lock let go |
+//!
+//! So whoever sees the effect of an operation, finds it durable.
+//!
+//! # Failure
+//!
+//! A plan that fails has changed nothing. After the record was appended nothing may fail any more;
+//! if it does all the same (an image that contradicts itself), the state in DRAM is not what the
+//! media says, and the filesystem shuts down.
+
+use crate::error::{Error, Result};
+use crate::lock::{Held, Needs};
+use crate::media::World;
+use crate::mount::Mount;
+use crate::owner::Owner;
+use engine::apply;
+use engine::env::Env;
+use engine::inode::InodeObject;
+use engine::locked::{Locked, Work};
+use engine::log::footprint;
+use engine::plan;
+use engine::record::Record;
+use format::inode::{CHUNK_MAX, CHUNK_MIN};
+use format::{Blocks, Group};
+use kernel::prelude::*;
+use kernel::sync::atomic::{Full, Relaxed};
+use kernel::sync::Arc;
+use vfs::sync::NoFs;
+
+/// Bytes of checkpoint area that an ordinary operation needs at most: two dozen whole nodes.
+const AREA: i64 = 24 * 65 * 64;
+
+/// A plan: may be called more than once.
+pub(crate) type Plan<'p, R> =
+    dyn FnMut(&World<'_>, &mut Locked<'_>, &mut Work) -> engine::Result<R> + 'p;
+
+/// What an operation was promised.
+struct Promise<'a> {
+    mount: &'a Mount,
+    ring: usize,
+    record: u64,
+    area: i64,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.mount.rings.get(self.ring) {
+            slot.ring.lock().unreserve(self.record);
+        }
+        self.mount.promised.fetch_sub(self.area, Relaxed);
+    }
+}
+
+/// An operation to be run.
+pub(crate) struct Operation<'a> {
+    /// Whom it needs.
+    pub(crate) needs: Needs<'a>,
+    /// The inode that it brings into being: a vacant object, known to nobody.
+    pub(crate) born: Option<&'a Arc<Owner>>,
+    /// The most bytes of its record's payload.
+    pub(crate) payload: u64,
+    /// It frees something, and may use what is kept in hand.
+    pub(crate) freeing: bool,
+}
+
+impl<'a> Operation<'a> {
+    /// An operation on `needs` with a record of at most `payload` bytes.
+    pub(crate) fn new(needs: Needs<'a>, payload: u64) -> Self {
+        Self {
+            needs,
+            born: None,
+            payload,
+            freeing: false,
+        }
+    }
+
+    /// Which brings an inode into being.
+    pub(crate) fn bearing(mut self, owner: &'a Arc<Owner>) -> Self {
+        self.born = Some(owner);
+        self
+    }
+}
+
+impl Mount {
+    /// Runs an operation. A group without places for nodes gets a chunk, and the plan another try.
+    pub(crate) fn run<R>(&self, mut operation: Operation<'_>, plan: &mut Plan<'_, R>) -> Result<R> {
+        for _ in 0..6 {
+            match self.once(&mut operation, plan) {
+                Err(Error::Engine(engine::Error::NoPlaces(group))) => self.add_chunk(group)?,
+                other => return other,
+            }
+        }
+        Err(Error::Engine(engine::Error::NoSpace))
+    }
+
+    /// Promises ring and area space, doing checkpoints as long as there is none.
+    fn promise(&self, payload: u64) -> Result<Promise<'_>> {
+        let record = footprint(payload);
+        let area = AREA.min(self.area_bytes / 3);
+        let rings = self.rings.len();
+        for _ in 0..64 {
+            self.check_alive()?;
+            let ring = vfs::cpu::current() as usize % rings.max(1);
+            let slot = self.rings.get(ring).ok_or(EROFS)?;
+            let promised = self.promised.fetch_add(area, Full) + area;
+            let fits = promised + self.charged.load(Relaxed) <= self.area_bytes;
+            if fits && slot.ring.lock().reserve(record) {
+                return Ok(Promise {
+                    mount: self,
+                    ring,
+                    record,
+                    area,
+                });
+            }
+            self.promised.fetch_sub(area, Relaxed);
+            if vfs::cpu::is_killed() {
+                return Err(EINTR.into());
+            }
+            self.checkpoint_now(false)?;
+        }
+        Err(EIO.into())
+    }
+
+    fn once<R>(&self, operation: &mut Operation<'_>, plan: &mut Plan<'_, R>) -> Result<R> {
+        // Everything below is entered from system calls that may come from reclaim's point of
+        // view from within the filesystem: no allocation may come back to it.
+        let _nofs = NoFs::enter();
+        let mut promise = self.promise(operation.payload)?;
+        let mut work = self.take_work()?;
+        let result = self.commit_once(operation, plan, &mut promise, &mut work);
+        self.give_work(work);
+        drop(promise);
+        if self.charged.load(Relaxed) > self.area_bytes / 2 {
+            self.checkpoint_now(false)?;
+        } else {
+            self.checkpoint_soon();
+        }
+        result
+    }
+
+    fn commit_once<R>(
+        &self,
+        operation: &mut Operation<'_>,
+        plan: &mut Plan<'_, R>,
+        promise: &mut Promise<'_>,
+        work: &mut Work,
+    ) -> Result<R> {
+        let mut seats = [const { None }; engine::locked::MAX_INODES];
+        for (seat, owner) in seats
+            .iter_mut()
+            .zip(Iterator::chain(operation.needs.owners(), operation.born))
+        {
+            *seat = self.lingering.seat(owner)?.map(|seat| (seat, owner.clone()));
+        }
+        let _commit = self.commit.read();
+        self.check_alive()?;
+        let world = World::new(self);
+        let mut held = Held::take(self, &mut operation.needs)?;
+        let mut locked = held.lend(&world, &operation.needs)?;
+        let before = sums(&mut locked);
+        let result = plan(&world, &mut locked, work)?;
+        self.append(&world, work, promise)?;
+        // The record is durable. A newborn is known to nobody, so its lock is free.
+        let mut born = operation
+            .born
+            .map(|owner| owner.map.write_nested(newborn_rank()));
+        if let (Some(object), Some(owner)) = (born.as_mut(), operation.born) {
+            let (kind, payload) = plan::planned(&work.record);
+            if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
+                owner.name(object, ino);
+            }
+            locked.add_inode(object)?;
+        }
+        if let Err(error) = self.apply(&world, &mut locked, work) {
+            pr_err!("({}): applying a record: {:?}\n", &*self.name, error);
+            self.shut_down("a durable record does not fit the state in memory");
+            return Err(EIO.into());
+        }
+        let after = sums(&mut locked);
+        self.free.fetch_add(after.0 - before.0, Relaxed);
+        self.inodes.fetch_add(after.1 - before.1, Relaxed);
+        self.charged
+            .fetch_add(i64::try_from(locked.take_charge()).unwrap_or(0), Relaxed);
+        self.note(&mut locked, &mut seats);
+        drop(locked);
+        self.give_back(work);
+        Ok(result)
+    }
+
+    /// Makes the planned record durable.
+    fn append(&self, world: &World<'_>, work: &Work, promise: &mut Promise<'_>) -> Result {
+        let (kind, payload) = plan::planned(&work.record);
+        let size = footprint(payload.len() as u64);
+        if size > promise.record {
+            return Err(engine::Error::TooLong.into());
+        }
+        let slot = self.rings.get(promise.ring).ok_or(EROFS)?;
+        let mut ring = slot.ring.lock();
+        let appended = ring.append(
+            world.media(),
+            &self.volume,
+            &mut || self.next_lsn(),
+            kind,
+            &[payload],
+        );
+        drop(ring);
+        match appended {
+            Ok(_) => {
+                promise.record -= size;
+                Ok(())
+            }
+            Err(error) => {
+                // Whether the record is on the media only recovery can tell.
+                self.shut_down("the log could not be written");
+                Err(error.into())
+            }
+        }
+    }
+
+    fn apply(
+        &self,
+        world: &World<'_>,
+        locked: &mut Locked<'_>,
+        work: &mut Work,
+    ) -> engine::Result<()> {
+        let Work {
+            arena,
+            record,
+            effects,
+        } = work;
+        let (kind, payload) = plan::planned(record);
+        let record = Record::decode(kind, payload)?;
+        apply::apply(world, locked, arena, &record, effects)
+    }
+
+    /// Keeps the hints of the groups, and puts owners with nodes that are not home into the table.
+    fn note(
+        &self,
+        locked: &mut Locked<'_>,
+        seats: &mut [Option<(crate::owner::Seat, Arc<Owner>)>],
+    ) {
+        for group in locked.groups() {
+            if let Ok(slot) = self.slot(group.number()) {
+                slot.free_hint.store(group.free().raw(), Relaxed);
+                slot.orphans.store(group.orphans(), Relaxed);
+            }
+        }
+        let done = self.done();
+        for inode in locked.inodes() {
+            if inode.is_settled(done) {
+                continue;
+            }
+            let ino = inode.ino();
+            let seat = seats
+                .iter_mut()
+                .find(|seat| seat.as_ref().is_some_and(|(_, owner)| owner.ino() == ino))
+                .and_then(Option::take);
+            if let Some((seat, owner)) = seat {
+                self.lingering.add(&owner, seat);
+            }
+        }
+    }
+
+    /// Gives freed blocks back to the free maps. The group locks are still held.
+    fn give_back(&self, work: &mut Work) {
+        while let Some((start, len)) = work.effects.freed.pop() {
+            self.give(start, len);
+        }
+    }
+
+    /// Gives a group another chunk of nodes: an operation of its own.
+    fn add_chunk(&self, group: Group) -> Result {
+        let len = self.volume.group_len(group).raw();
+        let mut want = (len / 64)
+            .checked_next_power_of_two()
+            .unwrap_or(CHUNK_MAX)
+            .clamp(CHUNK_MIN, CHUNK_MAX);
+        let run = loop {
+            match self.take_chunk(group, Blocks::new(want))? {
+                Some(run) => break run,
+                None if want > CHUNK_MIN => want /= 2,
+                None => return Err(engine::Error::NoSpace.into()),
+            }
+        };
+        let mut operation = Operation::new(Needs::new().group(group), 64);
+        operation.freeing = true;
+        let result = self.once(&mut operation, &mut |world, locked, work| {
+            plan::plan_chunk(world, locked, work, group, run.start, run.len)
+        });
+        if result.is_err() {
+            self.give(run.start, run.len);
+        }
+        result
+    }
+
+    /// Reads an inode's object: first from a shared lock, and where nodes are missing again from
+    /// an exclusive one that can load them.
+    pub(crate) fn read_object<R>(
+        &self,
+        owner: &Owner,
+        shared: &mut dyn FnMut(&World<'_>, &InodeObject) -> engine::Result<R>,
+        loading: &mut dyn FnMut(&World<'_>, &mut InodeObject) -> engine::Result<R>,
+    ) -> Result<R> {
+        let world = World::new(self);
+        match shared(&world, &owner.map.read()) {
+            Err(engine::Error::NotLoaded(_)) => {}
+            other => return Ok(other?),
+        }
+        let _nofs = NoFs::enter();
+        Ok(loading(&world, &mut owner.map.write())?)
+    }
+}
+
+/// Free blocks and inodes of the groups that are held.
+fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
+    locked.groups().fold((0, 0), |(free, inodes), group| {
+        (
+            free + i64::try_from(group.free().raw()).unwrap_or(0),
+            inodes + i64::from(group.inodes()),
+        )
+    })
+}
+
+/// A newborn's map lock is taken with others held; nobody else knows it.
+fn newborn_rank() -> vfs::sync::Nesting {
+    vfs::sync::Nesting::new(7).unwrap_or(vfs::sync::Nesting::FIRST)
+}

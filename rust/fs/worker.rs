@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is done behind the users' backs: checkpoints in good time, and the end of orphans.
+//!
+//! Evicting an unlinked inode only queues its number ([`Mount::doom`]): eviction may come from
+//! memory reclaim, where nothing of ours may be waited for. The worker takes its blocks away as a
+//! series of records, and its number last. What it has not done at a crash, recovery finds again:
+//! an orphan has an item in its group's inode tree until its very end.
+//!
+//! A worker holds the mount by an `Arc`, and the mount holds the workers: [`Mount::stop_workers`]
+//! at unmount breaks the circle.
+
+use crate::error::Result;
+use crate::lock::{home, Needs};
+use crate::media::World;
+use crate::mount::{Alive, Mount};
+use crate::owner::Owner;
+use crate::ranges::blank;
+use crate::transact::Operation;
+use core::time::Duration;
+use engine::inode::InodeObject;
+use engine::plan;
+use format::inode::S_IFREG;
+use format::{FileBlock, Group, Ino};
+use kernel::prelude::*;
+use kernel::static_lock_class;
+use kernel::sync::atomic::{Acquire, Relaxed};
+use kernel::sync::Arc;
+use vfs::sync::NoFs;
+use vfs::work::{Job, Queue, Work};
+
+/// Seconds of quiet after which a checkpoint is made.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Makes checkpoints.
+pub(crate) struct Checkpointer(Arc<Mount>);
+
+impl Job for Checkpointer {
+    fn run(&self, _work: &Work<Self>) {
+        let mount = &self.0;
+        mount.soon.store(false, Relaxed);
+        if mount.charged.load(Relaxed) > 0 && mount.alive() == Alive::Yes {
+            // A failure has shut the filesystem down and said so.
+            let _ = mount.checkpoint_now(false);
+        }
+    }
+}
+
+/// Ends orphans.
+pub(crate) struct Reaper(Arc<Mount>);
+
+impl Job for Reaper {
+    fn run(&self, _work: &Work<Self>) {
+        let mount = &self.0;
+        loop {
+            let next = mount.doomed.lock().pop();
+            let Some(ino) = next else { return };
+            if mount.alive() == Alive::No || !mount.writable.load(Acquire) {
+                // The next mount finds it.
+                continue;
+            }
+            if let Err(error) = mount.reap(Ino::new(ino)) {
+                if mount.alive() == Alive::Yes {
+                    pr_warn!(
+                        "({}): inode {} has no name and could not be freed: {:?}; the next mount tries again\n",
+                        &*mount.name,
+                        ino,
+                        error
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Both workers.
+pub(crate) struct Workers {
+    checkpointer: Pin<KBox<Work<Checkpointer>>>,
+    reaper: Pin<KBox<Work<Reaper>>>,
+}
+
+impl Mount {
+    /// Starts the workers of a mount that writes, and dooms the orphans that it found.
+    pub(crate) fn start_workers(self: &Arc<Self>) -> Result {
+        let queue = Arc::new(Queue::new(c"ferrox", 0)?, GFP_KERNEL)?;
+        let checkpointer = KBox::pin_init(
+            Work::new(
+                queue.clone(),
+                Checkpointer(self.clone()),
+                c"ferrox_checkpointer",
+                static_lock_class!(),
+            ),
+            GFP_KERNEL,
+        )?;
+        let reaper = KBox::pin_init(
+            Work::new(
+                queue,
+                Reaper(self.clone()),
+                c"ferrox_reaper",
+                static_lock_class!(),
+            ),
+            GFP_KERNEL,
+        )?;
+        *self.workers.lock() = Some(Workers {
+            checkpointer,
+            reaper,
+        });
+        self.find_orphans()?;
+        Ok(())
+    }
+
+    /// Stops the workers and lets them go. Jobs that run are waited for.
+    pub(crate) fn stop_workers(&self) {
+        let workers = self.workers.lock().take();
+        if let Some(workers) = workers {
+            workers.reaper.flush();
+            workers.reaper.stop();
+            workers.checkpointer.stop();
+        }
+    }
+
+    /// Waits until the orphans that are known have ended: before giving up for want of space.
+    pub(crate) fn drain_orphans(&self) {
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.reaper.flush();
+        }
+    }
+
+    /// Has a checkpoint made after a while, if none is to be made already.
+    pub(crate) fn checkpoint_soon(&self) {
+        if self.soon.load(Relaxed) {
+            return;
+        }
+        self.soon.store(true, Relaxed);
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.checkpointer.run_after(QUIET);
+        }
+    }
+
+    /// Makes room to doom one more inode, where failing is still possible.
+    pub(crate) fn reserve_doom(&self) -> Result {
+        Ok(self.doomed.lock().reserve(64, GFP_KERNEL)?)
+    }
+
+    /// Queues an inode without a name that leaves core.
+    pub(crate) fn doom(&self, ino: Ino) {
+        let queued = self.doomed.lock().push(ino.raw(), GFP_NOWAIT).is_ok();
+        if !queued {
+            pr_warn!(
+                "({}): no memory to free inode {} now; the next mount frees it\n",
+                &*self.name,
+                ino.raw()
+            );
+        }
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.reaper.run_now();
+        }
+    }
+
+    /// Dooms all orphans of a filesystem that was just mounted: none is in core.
+    fn find_orphans(&self) -> Result {
+        let _nofs = NoFs::enter();
+        let world = World::new(self);
+        for slot in self.groups.iter() {
+            if slot.orphans.load(Relaxed) == 0 {
+                continue;
+            }
+            let mut from = 0;
+            let mut known = slot.object.write();
+            let group = known.open(&world, Group::new(slot.number))?;
+            while let Some(ino) = group.next_orphan(&world, from)? {
+                self.doomed.lock().push(ino.raw(), GFP_KERNEL)?;
+                from = ino.index() + 1;
+            }
+        }
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.reaper.run_now();
+        }
+        Ok(())
+    }
+
+    /// The owner of an inode that is not in core: from the table, or from its group.
+    pub(crate) fn load_owner(&self, ino: Ino) -> Result<Arc<Owner>> {
+        if let Some(owner) = self.lingering.get(ino) {
+            return Ok(owner);
+        }
+        let _nofs = NoFs::enter();
+        let number = home(ino)?;
+        let world = World::new(self);
+        let slot = self.slot(number)?;
+        let mut known = slot.object.write();
+        let group = known.open(&world, number)?;
+        let object = InodeObject::load(&world, group, ino)?;
+        drop(known);
+        Ok(Owner::new(object)?)
+    }
+
+    /// Ends an orphan: its blocks, then its inode.
+    fn reap(&self, ino: Ino) -> Result {
+        let owner = self.load_owner(ino)?;
+        let (links, kind) = {
+            let object = owner.map.read();
+            (object.core.nlink.get(), object.kind())
+        };
+        if links != 0 {
+            return Err(engine::Error::Invalid.into());
+        }
+        if kind == S_IFREG {
+            let attr = blank(ino);
+            self.unmap(&owner, FileBlock::new(0), FileBlock::END, &attr, &attr)?;
+        }
+        let mut operation = Operation::new(Needs::new().owner(&owner), 8);
+        operation.freeing = true;
+        self.run(operation, &mut |world, locked, work| {
+            plan::plan_free(world, locked, work, ino)
+        })?;
+        let _map = owner.map.write();
+        self.lingering.remove(&owner);
+        Ok(())
+    }
+}
