@@ -119,7 +119,14 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let device = fs::metadata("/").unwrap().dev();
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-        assert_eq!(of_device(device).unwrap().len(), parse(&table, &number).len());
+        let number = format!(
+            "{}:{}",
+            rustix::fs::major(device),
+            rustix::fs::minor(device)
+        );
+        assert_eq!(
+            of_device(device).unwrap().len(),
+            parse(&table, &number).len()
+        );
     }
 }

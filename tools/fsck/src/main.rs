@@ -200,7 +200,9 @@ fn explain(error: Error) -> String {
     match error {
         Error::NotFerrox => "holds no ferrox filesystem".into(),
         Error::Feature(0, _) => "is of a version of ferrox that this fsck does not know".into(),
-        Error::Feature(bits, _) => format!("needs features that this fsck does not know: {bits:#x}"),
+        Error::Feature(bits, _) => {
+            format!("needs features that this fsck does not know: {bits:#x}")
+        }
         Error::DeviceTooSmall => "ends before the filesystem on it does".into(),
         Error::NoMemory => "there is not enough memory to check it".into(),
         other => format!("{other:?}"),

@@ -60,7 +60,10 @@ fn image(dir: &tempfile::TempDir, clean: bool) -> PathBuf {
 #[test]
 fn sound_filesystems_are_clean_mounted_or_not() {
     let dir = tempfile::tempdir().unwrap();
-    for (clean, want) in [(true, "was unmounted"), (false, "records of its log replay")] {
+    for (clean, want) in [
+        (true, "was unmounted"),
+        (false, "records of its log replay"),
+    ] {
         let path = image(&dir, clean);
         let before = fs::read(&path).unwrap();
         let ways: [&[&str]; 8] = [

@@ -193,7 +193,10 @@ fn fill(random: &mut [u8]) -> Result<(), rustix::io::Errno> {
 fn ask(args: &Args, found: &[signature::Found]) -> Result<(), Box<dyn Error>> {
     let path = args.path.display();
     for found in found {
-        eprintln!("mkfs.ferrox: {path}: holds {} (at byte {})", found.name, found.at);
+        eprintln!(
+            "mkfs.ferrox: {path}: holds {} (at byte {})",
+            found.name, found.at
+        );
     }
     eprint!("Overwrite it? (y/N) ");
     std::io::stderr().flush()?;
@@ -246,7 +249,10 @@ fn tell(args: &Args, uuid: &Uuid, geometry: &Geometry, found: &[signature::Found
         println!("{made:#}");
     } else if !args.quiet {
         let verb = if args.dry_run { "would make" } else { "made" };
-        println!("{path}: {verb} a ferrox filesystem of {}", size::show(bytes(geometry.blocks)));
+        println!(
+            "{path}: {verb} a ferrox filesystem of {}",
+            size::show(bytes(geometry.blocks))
+        );
         println!("  UUID    {uuid}");
         if !label.is_empty() {
             println!("  label   {label}");

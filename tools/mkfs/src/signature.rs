@@ -46,7 +46,11 @@ const TABLE: &[Magic] = &[
     magic("squashfs", Begin(0), b"hsqs"),
     magic("cramfs", Begin(0), b"\x45\x3d\xcd\x28"),
     magic("romfs", Begin(0), b"-rom1fs-"),
-    magic("bcachefs", Begin(0x1018), b"\xc6\x85\x73\xf6\x66\xce\x90\xa9"),
+    magic(
+        "bcachefs",
+        Begin(0x1018),
+        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9",
+    ),
     magic("bcache", Begin(0x1018), b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca"),
     magic("vfat", Begin(0x52), b"FAT32   "),
     magic("vfat", Begin(0x36), b"FAT12   "),
@@ -76,7 +80,11 @@ const TABLE: &[Magic] = &[
     magic("apfs", Begin(0x20), b"NXSB"),
     magic("iso9660", Begin(0x8001), b"CD001"),
     magic("udf", Begin(0x8001), b"BEA01"),
-    magic("zfs member", Begin(0x20000), b"\x0c\xb1\xba\x00\x00\x00\x00\x00"),
+    magic(
+        "zfs member",
+        Begin(0x20000),
+        b"\x0c\xb1\xba\x00\x00\x00\x00\x00",
+    ),
     magic("LVM physical volume", Begin(0x018), b"LVM2 001"),
     magic("LVM physical volume", Begin(0x218), b"LVM2 001"),
     magic("LVM physical volume", Begin(0x418), b"LVM2 001"),
@@ -139,7 +147,10 @@ pub(crate) fn scan(media: &dyn Media) -> Vec<Found> {
     }
     if let Some(boot) = boot_record(media) {
         // A boot sector of FAT or NTFS ends in the same two bytes.
-        if !found.iter().any(|f| matches!(f.name, "vfat" | "exfat" | "ntfs")) {
+        if !found
+            .iter()
+            .any(|f| matches!(f.name, "vfat" | "exfat" | "ntfs"))
+        {
             found.push(boot);
         }
     }

@@ -43,7 +43,11 @@ fn a_sparse_tebibyte_in_less_than_a_second() {
     let path = blank(&dir, 1 << 40);
     let begin = Instant::now();
     let out = mkfs(&["-q"], &path, "");
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
     assert!(out.status.success(), "{out:?}");
     assert!(out.stdout.is_empty() && out.stderr.is_empty());
     // 512 bytes each.
@@ -63,13 +67,20 @@ fn what_is_there_is_overwritten_only_after_a_yes() {
         let out = mkfs(&[], &path, answer);
         assert_eq!(out.status.code(), Some(1));
         let said = String::from_utf8(out.stderr).unwrap();
-        assert!(said.contains("ext2/ext3/ext4") && said.contains("btrfs"), "{said}");
+        assert!(
+            said.contains("ext2/ext3/ext4") && said.contains("btrfs"),
+            "{said}"
+        );
         assert_eq!(fs::read(&path).unwrap(), before);
     }
     assert!(mkfs(&[], &path, "y\ny\ny\n").status.success());
     assert!(mounts(&path));
     let after = fs::read(&path).unwrap();
-    assert_ne!(&after[0x10040..0x10048], b"_BHRfS_M", "another prober would still see it");
+    assert_ne!(
+        &after[0x10040..0x10048],
+        b"_BHRfS_M",
+        "another prober would still see it"
+    );
     // Nor is its own kind overwritten unasked.
     assert_eq!(mkfs(&[], &path, "").status.code(), Some(1));
     assert!(mkfs(&["-f"], &path, "").status.success());
@@ -81,7 +92,17 @@ fn label_uuid_and_sizes_are_as_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
     let uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
-    let args = ["-L", "home", "-U", uuid, "--size", "100M", "--group-size", "32M", "--json"];
+    let args = [
+        "-L",
+        "home",
+        "-U",
+        uuid,
+        "--size",
+        "100M",
+        "--group-size",
+        "32M",
+        "--json",
+    ];
     let out = mkfs(&args, &path, "");
     assert!(out.status.success(), "{out:?}");
     let made: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
@@ -109,7 +130,11 @@ fn two_filesystems_have_nothing_in_common() {
         let media = media::File::open(&path).unwrap();
         let (state, _) = State::mount(&media, Mode::Read).unwrap();
         let sb = state.superblock();
-        seen.push((sb.uuid, sb.secret.get(), sb.hash_seed.map(|seed| seed.get())));
+        seen.push((
+            sb.uuid,
+            sb.secret.get(),
+            sb.hash_seed.map(|seed| seed.get()),
+        ));
     }
     assert_ne!(seen[0].0, seen[1].0);
     assert_ne!(seen[0].1, seen[1].1);
@@ -124,7 +149,9 @@ fn a_dry_run_writes_nothing() {
     let path = blank(&dir, 64 << 20);
     let out = mkfs(&["-n"], &path, "");
     assert!(out.status.success());
-    assert!(String::from_utf8(out.stdout).unwrap().contains("would make"));
+    assert!(String::from_utf8(out.stdout)
+        .unwrap()
+        .contains("would make"));
     assert_eq!(fs::metadata(&path).unwrap().blocks(), 0);
 }
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ferrox: looks into a filesystem, mounted or not, and changes nothing.
+//!
+//! * `info`: what a prober wants: type, UUID, label; also for udev;
+//! * `dump`: any structure, by number or by path;
+//! * `stat`: counts and histograms.
+//!
+//! Every answer is one tree of names and values, which is printed as text or as JSON. All but
+//! `info` mount in memory, log and all; on a filesystem that is mounted elsewhere they see what
+//! the media holds at the moment, which is rarely of one piece.
+
+#![forbid(unsafe_code)]
+
+mod dump;
+mod info;
+mod show;
+mod stat;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use device::{Device, Purpose};
+use engine::state::{Mode, State};
+use media::Media;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Looks into a ferrox filesystem.
+#[derive(Parser)]
+#[command(name = "ferrox", version)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// Properties of udev(7), for its rules
+    Udev,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Who the filesystem is
+    Info {
+        /// How to print it
+        #[arg(short = 'o', long, value_enum, default_value_t = Form::Text)]
+        output: Form,
+        /// Print it as JSON
+        #[arg(long, conflicts_with = "output")]
+        json: bool,
+        /// The device or image
+        device: PathBuf,
+    },
+    /// One structure of it
+    Dump {
+        /// Print it as JSON
+        #[arg(long, global = true)]
+        json: bool,
+        /// The device or image
+        device: PathBuf,
+        #[command(subcommand)]
+        what: dump::What,
+    },
+    /// What there is, counted
+    Stat {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+        /// The device or image
+        device: PathBuf,
+    },
+}
+
+/// Why there is no answer.
+struct Failed(String);
+
+impl fmt::Debug for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<engine::Error> for Failed {
+    fn from(error: engine::Error) -> Self {
+        use engine::Error;
+        Self(match error {
+            Error::Corrupt(finding) => {
+                let (check, place) = (finding.check, finding.place);
+                format!("{place}: {}: {}", check.name(), check.meaning())
+            }
+            Error::NotFerrox => "holds no ferrox filesystem".into(),
+            Error::NotFound => "there is none".into(),
+            Error::NotDirectory => "is not a directory".into(),
+            Error::Media(error) => format!("byte {} cannot be read", error.at),
+            other => format!("{other:?}"),
+        })
+    }
+}
+
+impl From<device::Refused> for Failed {
+    fn from(refused: device::Refused) -> Self {
+        Self(refused.to_string())
+    }
+}
+
+impl From<&str> for Failed {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let (path, result) = match &args.verb {
+        Verb::Info {
+            output,
+            json,
+            device,
+        } => (device, info::run(device, *output, *json)),
+        Verb::Dump { json, device, what } => {
+            let run = |media: &dyn Media| dump::run(media, what);
+            (device, answer(device, *json, &run))
+        }
+        Verb::Stat { json, device } => (device, answer(device, *json, &|media| stat::run(media))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            eprintln!("ferrox: {}: {why}", path.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what `run` says of the device.
+fn answer(
+    path: &Path,
+    json: bool,
+    run: &dyn Fn(&dyn Media) -> Result<Value, Failed>,
+) -> Result<(), Failed> {
+    let device = Device::open(path, Purpose::Look)?;
+    show::print(&run(&device.media)?, json);
+    Ok(())
+}
+
+/// Mounts in memory.
+fn mount(media: &dyn Media) -> Result<State<'_>, Failed> {
+    match State::mount(media, Mode::Read) {
+        Ok((state, _)) => Ok(state),
+        Err(error) => {
+            let (state, _) = State::mount(media, Mode::NoRecovery)?;
+            let Failed(why) = error.into();
+            eprintln!("ferrox: the log cannot be replayed ({why}): this is the last checkpoint");
+            Ok(state)
+        }
+    }
+}
