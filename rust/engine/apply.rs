@@ -193,6 +193,9 @@ pub fn apply(
     effects: &mut Effects,
 ) -> Result {
     arena.reserve(STEP_PAGES)?;
+    for inode in locked.inodes() {
+        inode.reserve()?;
+    }
     for group in locked.groups() {
         group.touch(env);
     }

@@ -25,48 +25,81 @@ use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
 use format::log::{self, SetAttr};
 use format::node::Kind;
 use format::{Block, FileSize, Ino};
+use memory::Vec;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of the longest inode item.
 pub const ITEM_MAX: usize = core::mem::size_of::<Core>() + INLINE_MAX;
 
 /// What stands behind the core in the item.
-#[derive(Clone, Debug)]
+///
+/// The bytes have memory of their own, so that an inode is small enough to be moved about on a
+/// kernel stack; and in front of them there is room for the core, so that the item is put together
+/// where it lies.
+#[derive(Debug)]
 pub struct Inline {
     len: usize,
-    bytes: [u8; INLINE_MAX],
+    /// Nothing, or [`ITEM_MAX`] bytes.
+    item: Vec<u8>,
 }
+
+/// Bytes of a core.
+const CORE: usize = core::mem::size_of::<Core>();
 
 impl Inline {
     /// Nothing.
     pub const EMPTY: Self = Self {
         len: 0,
-        bytes: [0; INLINE_MAX],
+        item: Vec::new(),
     };
+
+    /// Gets the memory, if it is not there yet.
+    fn reserve(&mut self) -> Result {
+        if self.item.len() < ITEM_MAX {
+            self.item.resize(ITEM_MAX, 0)?;
+        }
+        Ok(())
+    }
 
     /// The bytes.
     pub fn get(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
+        self.item
+            .get(CORE..CORE.saturating_add(self.len))
+            .unwrap_or(&[])
     }
 
-    /// Puts other bytes there; `None`, and no change, when they are too many.
+    /// Puts other bytes there; `None`, and no change, when they are too many, or memory was not
+    /// reserved.
     pub fn set(&mut self, bytes: &[u8]) -> Option<()> {
-        put(&mut self.bytes, 0, bytes)?;
+        if bytes.len() > INLINE_MAX {
+            return None;
+        }
+        put(&mut self.item, CORE, bytes)?;
         self.len = bytes.len();
         Some(())
     }
 
-    /// Replaces `remove` bytes at `at` by `insert`; `None`, and no change, when they do not fit.
+    /// Replaces `remove` bytes at `at` by `insert`; `None`, and no change, when they do not fit, or
+    /// memory was not reserved.
     pub fn splice(&mut self, at: usize, remove: usize, insert: &[u8]) -> Option<()> {
         let tail = at.checked_add(remove)?;
         let rest = self.len.checked_sub(tail)?;
         let to = at.checked_add(insert.len())?;
         let len = to.checked_add(rest)?;
-        if len > INLINE_MAX || tail > INLINE_MAX {
+        let bytes = self.item.get_mut(CORE..)?;
+        if len > INLINE_MAX || bytes.len() < INLINE_MAX {
             return None;
         }
-        self.bytes.copy_within(tail..self.len.min(INLINE_MAX), to);
-        put(&mut self.bytes, at, insert)?;
+        // In the very form in which the library asks, so that its panic is seen to be dead.
+        let limit = bytes.len().checked_sub(rest)?;
+        let end = tail.checked_add(rest)?;
+        if tail > limit || to > limit {
+            return None;
+        }
+        if rest != 0 && tail != to {
+            bytes.copy_within(tail..end, to);
+        }
+        put(bytes, at, insert)?;
         self.len = len;
         Some(())
     }
@@ -138,6 +171,11 @@ impl InodeObject {
         Self::new(Ino::new(0), Core::default())
     }
 
+    /// Gets the memory that changes of the item need, if it is not there yet.
+    pub fn reserve(&mut self) -> Result {
+        self.inline.reserve()
+    }
+
     /// Gives a vacant inode its number.
     pub fn name(&mut self, ino: Ino) {
         if self.core.mode.get() == 0 {
@@ -150,6 +188,7 @@ impl InodeObject {
         let bad = Check::InodeItem.inode(ino);
         let (core, rest) = Core::read_from_prefix(item).map_err(|_| bad)?;
         let mut inode = Self::new(ino, core);
+        inode.reserve()?;
         inode.inline.set(rest).ok_or(bad)?;
         inode.check()?;
         Ok(inode)
@@ -367,13 +406,11 @@ impl InodeObject {
 
     /// Writes the item through, new or changed. Takes lazy times along.
     pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
-        let mut item = [0u8; ITEM_MAX];
         let bad = Check::InodeItem.inode(self.ino);
-        let core = self.core.as_bytes();
-        put(&mut item, 0, core).ok_or(bad)?;
-        put(&mut item, core.len(), self.inline.get()).ok_or(bad)?;
-        let len = core.len().saturating_add(self.inline.get().len());
-        let item = item.get(..len).ok_or(bad)?;
+        self.inline.reserve()?;
+        put(&mut self.inline.item, 0, self.core.as_bytes()).ok_or(bad)?;
+        let len = CORE.saturating_add(self.inline.len);
+        let item = self.inline.item.get(..len).ok_or(bad)?;
         group.inode_put(env, arena, self.ino, item)?;
         self.lazy = 0;
         Ok(())

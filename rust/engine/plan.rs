@@ -587,6 +587,7 @@ fn need(
     tally: &mut Tally,
 ) -> Result {
     let (inode, group) = locked.inode_and_group(ino)?;
+    inode.reserve()?;
     let mut items = group.inode_tree_mut();
     items.load_path(env, [ino.index(), 0, 0])?;
     items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;

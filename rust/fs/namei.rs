@@ -188,7 +188,9 @@ fn make(
         time: time(blank.current_time()),
         ..NewInode::default()
     };
-    let born = Owner::new(InodeObject::vacant())?;
+    let mut vacant = InodeObject::vacant();
+    vacant.reserve()?;
+    let born = Owner::new(vacant)?;
     let parent = home(Ino::new(dir.ino()))?;
     let first = match mode.bits() & format::inode::S_IFMT {
         S_IFDIR => mount.directory_group(parent),
