@@ -211,6 +211,18 @@ pub fn all(state: &mut State<'_>, model: &Model) -> Verdict {
     space(state, model).map(|_| ())
 }
 
+/// Everything but one file, which is at most missing.
+pub fn others(state: &mut State<'_>, model: &Model, file: u64) -> Verdict {
+    let missing = (model.nodes.len() as u64).checked_sub(state.inode_count());
+    if !matches!(missing, Some(0 | 1)) {
+        return Err(format!("{} inodes", state.inode_count()));
+    }
+    for ino in model.nodes.keys().filter(|ino| **ino != file) {
+        node(state, model, *ino)?;
+    }
+    Ok(())
+}
+
 /// Space is in files, in the fixed parts, in node chunks, or free. Returns the blocks of chunks.
 pub fn space(state: &State<'_>, model: &Model) -> Verdict<u64> {
     let total = state.geometry().blocks.raw();

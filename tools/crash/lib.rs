@@ -8,6 +8,7 @@
 //! | [`model`] | a filesystem in maps |
 //! | [`compare`] | every difference between engine and model, in words |
 //! | [`step`] | operations: drawn, done to both, compared |
+//! | [`explore`] | every state in which a crash can leave the media |
 //! | [`run`] | long random runs with checkpoints, remounts and crashes |
 //!
 //! Everything comes from one seed, which is printed; `FERROX_SEED` sets it, `FERROX_OPS` the number
@@ -15,6 +16,7 @@
 
 pub mod check;
 pub mod compare;
+pub mod explore;
 pub mod model;
 pub mod run;
 pub mod step;

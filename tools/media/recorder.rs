@@ -4,7 +4,7 @@
 //!
 //! # The model
 //!
-//! A store *pends* from [`Media::write`] to the next [`Media::fence`]. While it pends, each aligned
+//! A store that changes something *pends* from [`Media::write`] to the next [`Media::fence`]. While it pends, each aligned
 //! word of eight bytes is, on the media, what it was at the last fence or any of the values that
 //! were stored to it since, whatever the other words are: caches evict lines when they like, and
 //! non-temporal stores leave the write buffers in any order. A fence leaves nothing pending.
@@ -16,7 +16,8 @@
 //!
 //! 1. while there are few enough pending lines (2^n within the limit): every subset of lines, each
 //!    wholly written or not at all;
-//! 2. with more: nothing, everything, each line alone, each line alone missing;
+//! 2. with more: nothing, everything, lines alone, lines alone missing (all of them, or as many as
+//!    fit in a third of the limit each);
 //! 3. up to the limit, states drawn from the seed: each line whole, absent, or torn, where a torn
 //!    line has any mixture of the values of its words.
 //!
@@ -189,13 +190,17 @@ impl Iterator for CrashStates<'_> {
         let (image, choice) = match self.whole {
             Some(all) if number < all => self.lines(|i| number >> i & 1 == 1),
             Some(_) => self.torn(),
-            None => match number {
-                0 => self.lines(|_| false),
-                1 => self.lines(|_| true),
-                n if n - 2 < lines => self.lines(|i| i == n - 2),
-                n if n - 2 < 2 * lines => self.lines(|i| i != n - 2 - lines),
-                _ => self.torn(),
-            },
+            None => {
+                let some = lines.min(self.limit / 3).max(1);
+                let one = |n: usize| n * lines / some;
+                match number {
+                    0 => self.lines(|_| false),
+                    1 => self.lines(|_| true),
+                    n if n - 2 < some => self.lines(|i| i == one(n - 2)),
+                    n if n - 2 < 2 * some => self.lines(|i| i != one(n - 2 - some)),
+                    _ => self.torn(),
+                }
+            }
         };
         Some(CrashState {
             image,
@@ -289,21 +294,22 @@ impl Media for Recorder<'_> {
             return Ok(());
         }
         let mut seen = self.seen.borrow_mut();
-        seen.write(start, bytes);
         let mut moment = self.moment.borrow_mut();
         let first = start / WORD * WORD;
-        for word in (first..end).step_by(WORD as usize) {
+        // The last word of a device whose size is no multiple of eight is shorter: such a device
+        // does not exist.
+        let before = seen.bytes(first, (end.next_multiple_of(WORD) - first) as usize);
+        seen.write(start, bytes);
+        for (word, old) in (first..end).step_by(WORD as usize).zip(before.chunks(WORD as usize)) {
             let mut value: Word = [0; 8];
-            // The last word of a device whose size is no multiple of eight is shorter: such a
-            // device does not exist.
             seen.read(word, &mut value);
-            moment
-                .pending
-                .entry(word / LINE * LINE)
-                .or_default()
-                .entry(word)
-                .or_default()
-                .push(value);
+            let line = word / LINE * LINE;
+            if value == old && !moment.pending.get(&line).is_some_and(|l| l.contains_key(&word)) {
+                // What is there already, durably: a crash cannot take it away.
+                continue;
+            }
+            let words = moment.pending.entry(line).or_default();
+            words.entry(word).or_default().push(value);
         }
         let lines = end.div_ceil(LINE) - start / LINE;
         self.lines.set(self.lines.get() + lines);
