@@ -132,9 +132,7 @@ pub fn vacant(record: &Record<'_>) -> Result<Option<Box<InodeObject>>> {
         return Ok(None);
     };
     let mut inode = InodeObject::new(Ino::new(r.ino.get()), Core::default());
-    if target.len() > INLINE_MAX {
-        inode.frames.reserve(format::units::index(TARGET_NODES))?;
-    }
+    inode.expect(target.len())?;
     Ok(Some(Box::new(inode)?))
 }
 

@@ -176,6 +176,17 @@ impl InodeObject {
         self.inline.reserve()
     }
 
+    /// Gets the memory that a vacant inode needs to be born: with a symbolic link's target of
+    /// `target` bytes, or none.
+    pub fn expect(&mut self, target: usize) -> Result {
+        self.reserve()?;
+        if target > INLINE_MAX {
+            self.frames
+                .reserve(format::units::index(crate::apply::TARGET_NODES))?;
+        }
+        Ok(())
+    }
+
     /// Gives a vacant inode its number.
     pub fn name(&mut self, ino: Ino) {
         if self.core.mode.get() == 0 {

@@ -189,7 +189,7 @@ fn make(
         ..NewInode::default()
     };
     let mut vacant = InodeObject::vacant();
-    vacant.reserve()?;
+    vacant.expect(target.len())?;
     let born = Owner::new(vacant)?;
     let parent = home(Ino::new(dir.ino()))?;
     let first = match mode.bits() & format::inode::S_IFMT {
