@@ -128,6 +128,8 @@ struct Known {
     item: Option<Item>,
     /// Its trees, or forks of its inodes, could not be read in full.
     dark: bool,
+    /// Nothing of it could be read.
+    lost: bool,
 }
 
 /// An inode that has an item.
@@ -342,6 +344,7 @@ impl<'r> Checker<'r> {
                         group,
                         item,
                         dark: item.is_none(),
+                        lost: item.is_none(),
                     })?;
                     Ok(())
                 }
@@ -360,6 +363,7 @@ impl<'r> Checker<'r> {
                     group,
                     item: None,
                     dark: false,
+                    lost: false,
                 };
                 self.groups.insert(at, known)?;
             }

@@ -54,7 +54,13 @@ impl Checker<'_> {
                 end_alone: 0,
                 covered: 0,
             };
-            let told = self.reverse_map(state, &mut pass)?;
+            let told = if known.lost {
+                pass.gap = true;
+                pass.dark = true;
+                None
+            } else {
+                self.reverse_map(state, &mut pass)?
+            };
             self.missing(&mut pass.next, end, pass.gap);
             next = pass.next;
             if pass.dark {
@@ -82,12 +88,7 @@ impl Checker<'_> {
     fn reverse_map(&mut self, state: &mut State<'_>, pass: &mut Pass) -> Result<Option<u64>> {
         let group = pass.group;
         let was_open = state.find_group(group).is_ok();
-        if state.open_group(group).is_err() {
-            // Told when its inodes were looked for.
-            pass.gap = true;
-            pass.dark = true;
-            return Ok(None);
-        }
+        state.open_group(group)?;
         let at = state.find_group(group).map_err(|_| Error::Invalid)?;
         let env = &state.env;
         let open = state.groups.get_mut(at).ok_or(Error::Invalid)?;
@@ -121,6 +122,7 @@ impl Checker<'_> {
         let bad = Check::RmapRecord;
         let Ok(value) = Value::read_from_bytes(value) else {
             pass.gap = true;
+            pass.dark = true;
             return self.tell_block(bad, start);
         };
         let owner = Owner::from_raw(who, offset);
@@ -131,6 +133,7 @@ impl Checker<'_> {
         };
         if !whole || lies_in != Some(pass.group) {
             pass.gap = true;
+            pass.dark = true;
             return self.tell_block(bad, start);
         }
         // Expected records before this one have no answer.

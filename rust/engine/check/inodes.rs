@@ -34,14 +34,14 @@ impl Checker<'_> {
         let Some(known) = self.groups.get(at).copied() else {
             return Ok(());
         };
-        if known.dark {
-            self.all_dark(at);
+        if known.lost {
+            self.lose(at);
             return Ok(());
         }
         let group = known.group;
         let was_open = state.find_group(group).is_ok();
         if let Err(error) = state.open_group(group) {
-            self.all_dark(at);
+            self.lose(at);
             return self.fault(error, Place::Group(group));
         }
         let mut counts = Counts::default();
@@ -104,10 +104,14 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn all_dark(&mut self, at: usize) {
+    /// Nothing of the group at `at` can be read.
+    fn lose(&mut self, at: usize) {
         self.names_dark = true;
         self.extents_dark = true;
-        self.darken(at);
+        if let Some(known) = self.groups.get_mut(at) {
+            known.dark = true;
+            known.lost = true;
+        }
     }
 
     /// A node of a tree of the group, or of one of its inodes.

@@ -116,7 +116,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Finds out which directories are reached from the root, and then which other inodes are.
+    /// Finds out which directories are reached from the root. Of a circle one member is told.
     fn ways_up(&mut self) -> Result {
         let mut way: Vec<usize> = Vec::new();
         for begin in 0..self.inodes.len() {
@@ -126,8 +126,12 @@ impl Checker<'_> {
                     break Reach::No;
                 };
                 match inode.reach {
-                    // The way has come back to itself.
-                    Reach::OnTheWay => break Reach::No,
+                    Reach::OnTheWay => {
+                        // The way has come back to itself.
+                        let ino = inode.ino;
+                        self.tell_inode(Check::InodeUnreached, ino);
+                        break Reach::No;
+                    }
                     Reach::Unknown => {}
                     known => break known,
                 }
@@ -145,19 +149,6 @@ impl Checker<'_> {
                 }
             }
         }
-        for at in 0..self.names.len() {
-            let Some(name) = self.names.get(at).copied() else {
-                break;
-            };
-            let dir = self.find(name.dir).and_then(|at| self.inodes.get(at));
-            let reached = dir.is_some_and(|dir| dir.reach == Reach::Yes);
-            let found = self.find(name.ino);
-            if let Some(inode) = found.and_then(|at| self.inodes.get_mut(at)) {
-                if reached && inode.kind != DIR {
-                    inode.reach = Reach::Yes;
-                }
-            }
-        }
         Ok(())
     }
 
@@ -169,6 +160,9 @@ impl Checker<'_> {
         }
         let place = Place::Inode(Ino::new(inode.ino));
         let root = inode.ino == Ino::ROOT.raw();
+        if root && !whole {
+            return;
+        }
         let named = root || inode.names > 0;
         if inode.orphan || (!named && inode.nlink == 0) {
             if named || inode.nlink != 0 || !inode.orphan {
@@ -177,7 +171,9 @@ impl Checker<'_> {
             return;
         }
         if !named {
-            self.tell(Check::InodeUnreached, place);
+            if whole {
+                self.tell(Check::InodeUnreached, place);
+            }
             return;
         }
         let links = if inode.kind == DIR {
@@ -189,7 +185,10 @@ impl Checker<'_> {
         if links != inode.nlink || twice {
             self.tell(Check::InodeLinks, place);
         }
-        if whole && inode.reach != Reach::Yes {
+        // What lies beneath a lost directory is found again with it; but one that waits to be
+        // freed will not be found.
+        let via = self.find(inode.via).and_then(|at| self.inodes.get(at));
+        if whole && via.is_some_and(|via| via.orphan) {
             self.tell(Check::InodeUnreached, place);
         }
     }
