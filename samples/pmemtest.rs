@@ -518,12 +518,13 @@ fn waits(checks: &mut Checks) -> Result {
     let before = clock::uptime();
     checks.that(
         bell.queue
-            .wait_timeout(Sleep::Killable, Duration::from_millis(20), || false)
+            .wait_timeout(Sleep::Killable, Duration::from_millis(300), || false)
             == Err(Interrupted::TimedOut),
         "a wait ends at its limit",
     );
     checks.that(
-        clock::uptime() >= before + Duration::from_millis(15),
+        clock::uptime() >= before + Duration::from_millis(100),
+        // Ticks that a busy host delayed come all at once and shorten the wait.
         "and not long before",
     );
     ring.run_now();

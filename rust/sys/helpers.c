@@ -319,9 +319,41 @@ HELPER(void, pmem_store)(void *to, const void *from, size_t len)
 	memcpy(to, from, len);
 }
 
+/*
+ * memcpy_flushcache() with a loop of twice the stride: most of what is stored
+ * here is a few aligned words, or whole lines.
+ */
 HELPER(void, pmem_store_through)(void *to, const void *from, size_t len)
 {
-	memcpy_flushcache(to, from, len);
+#ifdef CONFIG_X86_64
+	if (IS_ALIGNED((unsigned long)to, 8)) {
+		for (; len >= 64; to += 64, from += 64, len -= 64)
+			asm volatile("movq 0(%1), %%r8\n"
+				     "movq 8(%1), %%r9\n"
+				     "movq 16(%1), %%r10\n"
+				     "movq 24(%1), %%r11\n"
+				     "movnti %%r8, 0(%0)\n"
+				     "movnti %%r9, 8(%0)\n"
+				     "movnti %%r10, 16(%0)\n"
+				     "movnti %%r11, 24(%0)\n"
+				     "movq 32(%1), %%r8\n"
+				     "movq 40(%1), %%r9\n"
+				     "movq 48(%1), %%r10\n"
+				     "movq 56(%1), %%r11\n"
+				     "movnti %%r8, 32(%0)\n"
+				     "movnti %%r9, 40(%0)\n"
+				     "movnti %%r10, 48(%0)\n"
+				     "movnti %%r11, 56(%0)\n"
+				     : : "r" (to), "r" (from)
+				     : "memory", "r8", "r9", "r10", "r11");
+		for (; len >= 8; to += 8, from += 8, len -= 8)
+			asm volatile("movq (%1), %%r8\n"
+				     "movnti %%r8, (%0)\n"
+				     : : "r" (to), "r" (from) : "memory", "r8");
+	}
+#endif
+	if (len)
+		memcpy_flushcache(to, from, len);
 }
 
 HELPER(void, pmem_store_word)(u64 *to, u64 word)

@@ -48,8 +48,8 @@ impl From<Fault> for Error {
 /// Result of an access.
 type Result<T = ()> = core::result::Result<T, Fault>;
 
-/// How many bytes a copy within the region takes through DRAM at a time.
-const BOUNCE: usize = 256;
+/// How many bytes a copy within the region takes through the stack at a time.
+const BOUNCE: usize = 512;
 
 /// A series of accesses to a region. See [`Region::enter`].
 ///
