@@ -11,14 +11,14 @@
 //!
 //! * Extents do not overlap and have no length of zero.
 //! * An extent does not leave its group, so that one group's lock covers its record.
-//! * Neighbours that could be one extent are one ([`joins`]): same flags, contiguous in file and on
+//! * Neighbours that could be one extent are one (`joins`): same flags, contiguous in file and on
 //!   the device, in one group, together no longer than a length can tell.
 //! * **The mirror**: for each extent E the group of E has the record
 //!   (E.start, File(ino, E.file)) -> (E.len, unwritten?), and no other record of this inode. So a
 //!   record is found by its key, with no search among the sharers of a block; and a change of an
 //!   extent is a change of exactly one record.
 //!
-//! Every change is therefore made of two edits, [`Editor::set`] and [`Editor::del`], each of which
+//! Every change is therefore made of two edits, `Editor::set` and `Editor::del`, each of which
 //! does both maps.
 
 use crate::env::Env;

@@ -3,7 +3,7 @@
 //! One node: its slots and its heap, read without copying.
 //!
 //! The layout is in [`format::node`]. [`Node`] is a typed, read-only view of a page that
-//! [`verify`] has passed; [`change`] has the primitives that alter one.
+//! [`verify()`] has passed; [`change`] has the primitives that alter one.
 //!
 //! # Invariants of a node
 //!
