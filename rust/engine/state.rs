@@ -513,9 +513,17 @@ impl<'m> State<'m> {
         }
     }
 
-    /// Gives the parts to the module that mounts: groups, rings and superblock, with no inode in
-    /// core. Only after a mount for writing, or one that replayed nothing.
+    /// Gives the parts to the module that mounts: groups, rings and superblock; and, after a mount
+    /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
     pub fn into_parts(mut self) -> Result<Parts> {
+        let done = Epoch::new(self.sb.epoch.get());
+        let mut unsettled = Vec::new();
+        unsettled.reserve(self.inodes.len())?;
+        while let Some(inode) = self.inodes.pop() {
+            if !inode.is_settled(done) {
+                unsettled.push(inode)?;
+            }
+        }
         let mut groups = Vec::new();
         groups.reserve(self.groups.len())?;
         while let Some(open) = self.groups.pop() {
@@ -533,6 +541,7 @@ impl<'m> State<'m> {
             free: Blocks::new(self.free),
             inodes: self.inode_count,
             overlay: self.env.take_overlay(),
+            unsettled,
         })
     }
 
@@ -586,6 +595,8 @@ pub struct Parts {
     /// Lines of nodes that are not home, after a mount that does not write: every node has to be
     /// read through it.
     pub overlay: Overlay,
+    /// Inodes with nodes that exist only in DRAM; none after a mount that writes.
+    pub unsettled: Vec<Box<InodeObject>>,
 }
 
 /// Free blocks and inodes of some groups.

@@ -8,26 +8,28 @@
 use crate::mount::Mount;
 use engine::env::{Env, Media, Volume};
 use engine::error::MediaError;
+use engine::overlay::Overlay;
 use engine::Result;
 use format::{Addr, Block, Epoch};
 use vfs::pmem::Access;
 
 /// The device, for the length of one operation.
-pub(crate) struct Pmem<'a>(Access<'a>);
+pub(crate) struct Pmem<'a> {
+    access: Access<'a>,
+    overlay: &'a Overlay,
+}
 
-impl Pmem<'_> {
-    /// The safe access beneath, for file data.
-    pub(crate) fn access(&self) -> &Access<'_> {
-        &self.0
-    }
-
-    /// Wraps an access, where there is no mount yet.
-    pub(crate) fn new(access: Access<'_>) -> Pmem<'_> {
-        Pmem(access)
+impl<'a> Pmem<'a> {
+    /// The device behind `access`, with `overlay` over the homes of nodes.
+    pub(crate) fn new(access: Access<'a>, overlay: &'a Overlay) -> Self {
+        Self { access, overlay }
     }
 }
 
-impl Media for Pmem<'_> {
+/// The device without what is laid over it.
+struct Bare<'p, 'a>(&'p Access<'a>);
+
+impl Media for Bare<'_, '_> {
     fn size(&self) -> u64 {
         self.0.region().len()
     }
@@ -36,12 +38,35 @@ impl Media for Pmem<'_> {
         self.0.read(at.raw(), out).map_err(|_| MediaError { at })
     }
 
+    fn write(&self, at: Addr, _: &[u8]) -> core::result::Result<(), MediaError> {
+        Err(MediaError { at })
+    }
+
+    fn fence(&self) {}
+}
+
+impl Media for Pmem<'_> {
+    fn size(&self) -> u64 {
+        self.access.region().len()
+    }
+
+    fn read(&self, at: Addr, out: &mut [u8]) -> core::result::Result<(), MediaError> {
+        let bare = Bare(&self.access);
+        bare.read(at, out)?;
+        if self.overlay.is_empty() {
+            return Ok(());
+        }
+        self.overlay.patch(&bare, at, out)
+    }
+
     fn write(&self, at: Addr, bytes: &[u8]) -> core::result::Result<(), MediaError> {
-        self.0.write(at.raw(), bytes).map_err(|_| MediaError { at })
+        self.access
+            .write(at.raw(), bytes)
+            .map_err(|_| MediaError { at })
     }
 
     fn fence(&self) {
-        self.0.fence();
+        self.access.fence();
     }
 
     fn crc32c(&self, crc: u32, bytes: &[u8]) -> u32 {
@@ -60,13 +85,13 @@ impl<'a> World<'a> {
     pub(crate) fn new(mount: &'a Mount) -> Self {
         Self {
             mount,
-            media: Pmem(mount.region.enter()),
+            media: Pmem::new(mount.region.enter(), &mount.overlay),
         }
     }
 
     /// The safe access to the device, for file data.
     pub(crate) fn access(&self) -> &Access<'a> {
-        &self.media.0
+        &self.media.access
     }
 }
 

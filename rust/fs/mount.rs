@@ -16,14 +16,16 @@
 //! | LSN, totals, budget, shutdown | atomics |
 
 use crate::error::{Error, Result};
-use crate::owner::{Known, Lingering, Slot};
+use crate::owner::{Known, Lingering, Owner, Slot};
 use crate::worker::Workers;
 use engine::area::AreaWriter;
 use engine::checkpoint::GroupTree;
 use engine::env::Volume;
 use engine::geometry::Geometry;
 use engine::locked::Work;
+use engine::inode::InodeObject;
 use engine::log::Ring;
+use engine::overlay::Overlay;
 use engine::state::Parts;
 use engine::superblock::Super;
 use format::{Blocks, Epoch, Group, Lsn};
@@ -70,6 +72,9 @@ pub(crate) struct Mount {
     pub(crate) volume: Volume,
     /// Where the fixed parts lie.
     pub(crate) geometry: Geometry,
+    /// Lines of nodes that are not home: on a mount that does not write, over a device whose last
+    /// checkpoint was not finished. Empty on all others.
+    pub(crate) overlay: Overlay,
     /// Who the filesystem is.
     pub(crate) uuid: [u8; 16],
     /// Operations hold it for reading while they commit; the cut takes it for writing.
@@ -102,8 +107,10 @@ pub(crate) struct Mount {
     /// Whether a checkpoint after a while was asked for already.
     pub(crate) soon: Atomic<bool>,
     down: Atomic<bool>,
-    /// Nothing may be written: mounted read-only, or frozen in the middle of becoming so.
+    /// Whether anything may be written at all: not on a read-only mount.
     pub(crate) writable: Atomic<bool>,
+    /// Frozen: the workers rest.
+    pub(crate) frozen: Atomic<bool>,
     /// Where the next directory goes.
     pub(crate) rotor: Atomic<u32>,
     pub(crate) norecovery: bool,
@@ -135,6 +142,8 @@ impl Mount {
         }
         rings.reverse();
         let (volume, geometry) = (parts.volume, parts.geometry);
+        let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
+        let unsettled = core::mem::take(&mut parts.unsettled);
         let uuid = parts.sb.uuid;
         let epoch = parts.epoch.raw();
         let lsn = parts.lsn.raw();
@@ -152,6 +161,7 @@ impl Mount {
                 name,
                 volume,
                 geometry,
+                overlay,
                 uuid,
                 commit <- PerCpuRwSemaphore::new((), c"ferrox_commit", static_lock_class!()),
                 checkpoint <- new_mutex!(checkpointed, "ferrox_checkpoint"),
@@ -171,6 +181,7 @@ impl Mount {
                 soon: Atomic::new(false),
                 down: Atomic::new(false),
                 writable: Atomic::new(writable),
+                frozen: Atomic::new(false),
                 rotor: Atomic::new(0),
                 norecovery,
                 doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
@@ -178,7 +189,20 @@ impl Mount {
             }? kernel::error::Error),
             GFP_KERNEL,
         )?;
+        mount.keep(unsettled)?;
         Ok(mount)
+    }
+
+    /// Keeps inodes whose nodes exist only in DRAM, as if they had been changed just now.
+    fn keep(&self, mut unsettled: memory::Vec<memory::Box<InodeObject>>) -> Result {
+        while let Some(object) = unsettled.pop() {
+            let owner = Owner::new(object.into_inner())?;
+            if let Some(seat) = self.lingering.seat(&owner)? {
+                let _map = owner.map.write();
+                self.lingering.add(&owner, seat);
+            }
+        }
+        Ok(())
     }
 
     /// The epoch that changes belong to.
@@ -271,7 +295,7 @@ fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
     for _ in 0..count {
         known.push(Known::Nothing, GFP_KERNEL)?;
     }
-    let media = crate::media::Pmem::new(region.enter());
+    let media = crate::media::Pmem::new(region.enter(), &parts.overlay);
     let env = engine::solo::Solo::new(&media, volume, parts.epoch);
     parts.group_tree.each(&env, &mut |group, item| {
         let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);

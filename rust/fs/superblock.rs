@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
+use engine::overlay::Overlay;
 use engine::state::{Mode, State};
 use format::inode::Time;
 use format::{FileSize, Ino};
@@ -137,13 +138,14 @@ impl FileSystem for Ferrox {
     fn freeze_fs(sb: &SuperBlock<Self>) -> kernel::error::Result {
         let mount = &sb.data().0;
         if mount.writable.load(Acquire) {
-            mount.drain_orphans();
+            mount.freeze()?;
             mount.checkpoint_now(true)?;
         }
         Ok(())
     }
 
-    fn unfreeze_fs(_sb: &SuperBlock<Self>) -> kernel::error::Result {
+    fn unfreeze_fs(sb: &SuperBlock<Self>) -> kernel::error::Result {
+        sb.data().0.thaw();
         Ok(())
     }
 
@@ -199,7 +201,8 @@ fn fill(
         (false, false) => Mode::Write,
     };
     let parts = {
-        let media = Pmem::new(region.enter());
+        let nothing = Overlay::new();
+        let media = Pmem::new(region.enter(), &nothing);
         let (state, found) = State::mount(&media, mode).map_err(|error| {
             explain(&name, &error);
             error

@@ -24,7 +24,7 @@ use format::inode::S_IFREG;
 use format::{FileBlock, Group, Ino};
 use kernel::prelude::*;
 use kernel::static_lock_class;
-use kernel::sync::atomic::{Acquire, Relaxed};
+use kernel::sync::atomic::{Acquire, Relaxed, Release};
 use kernel::sync::Arc;
 use vfs::sync::NoFs;
 use vfs::work::{Job, Queue, Work};
@@ -39,6 +39,9 @@ impl Job for Checkpointer {
     fn run(&self, _work: &Work<Self>) {
         let mount = &self.0;
         mount.soon.store(false, Relaxed);
+        if mount.frozen.load(Acquire) {
+            return;
+        }
         if mount.charged.load(Relaxed) > 0 && mount.alive() == Alive::Yes {
             // A failure has shut the filesystem down and said so.
             let _ = mount.checkpoint_now(false);
@@ -52,7 +55,7 @@ pub(crate) struct Reaper(Arc<Mount>);
 impl Job for Reaper {
     fn run(&self, _work: &Work<Self>) {
         let mount = &self.0;
-        loop {
+        while !mount.frozen.load(Acquire) {
             let next = mount.doomed.lock().pop();
             let Some(ino) = next else { return };
             if mount.alive() == Alive::No || !mount.writable.load(Acquire) {
@@ -123,6 +126,25 @@ impl Mount {
     pub(crate) fn drain_orphans(&self) {
         if let Some(workers) = self.workers.lock().as_ref() {
             workers.reaper.flush();
+        }
+    }
+
+    /// Brings the workers to rest, what they began being finished.
+    pub(crate) fn freeze(&self) -> Result {
+        self.drain_orphans();
+        self.frozen.store(true, Release);
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.reaper.flush();
+            workers.checkpointer.flush();
+        }
+        Ok(())
+    }
+
+    /// Lets the workers go on.
+    pub(crate) fn thaw(&self) {
+        self.frozen.store(false, Release);
+        if let Some(workers) = self.workers.lock().as_ref() {
+            workers.reaper.run_now();
         }
     }
 

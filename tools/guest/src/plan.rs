@@ -73,7 +73,7 @@ impl Fs {
     /// one that asks nothing about what was there.
     pub fn mkfs(self, options: &str, force: bool) -> Option<String> {
         let (command, forced) = match self {
-            Self::Ferrox => ("mkfs.ferrox -q", "-f"),
+            Self::Ferrox => ("/ferrox/bin/mkfs.ferrox -q", "-f"),
             Self::Xfs => ("mkfs.xfs -q -m reflink=1,rmapbt=1", "-f"),
             // On a small device it would take blocks of 1024 bytes, with which there is no DAX.
             Self::Ext4 => ("mkfs.ext4 -q -b 4096", "-F"),
