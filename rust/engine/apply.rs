@@ -26,7 +26,7 @@ use crate::inode::{put, InodeObject};
 use crate::locked::{Effects, Locked, MAX_GROUPS, MAX_INODES};
 use crate::record::Record;
 use crate::tree::{Arena, Resources};
-use format::inode::{Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX, TARGET_PIECE};
+use format::inode::{Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX, TARGET_PIECE};
 use format::log::{self, RENAME_EXCHANGE};
 use format::units::count;
 use format::{Block, Blocks, FileBlock, Group, Ino};
@@ -210,6 +210,7 @@ pub fn apply(
         }
         Record::Map(r, list) => {
             let ino = Ino::new(r.attr.ino.get());
+            regular(locked, ino)?;
             for extent in *list {
                 let piece = Piece::decode(env, ino, extent)?;
                 arena.reserve(STEP_PAGES)?;
@@ -222,6 +223,7 @@ pub fn apply(
         Record::Unmap(r) => {
             let ino = Ino::new(r.attr.ino.get());
             let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
+            regular(locked, ino)?;
             editor(env, locked, arena, ino).unmap(from, to, None, effects)?;
             let (inode, group) = locked.inode_and_group(ino)?;
             inode.set_attr(&r.attr)?;
@@ -243,6 +245,15 @@ pub fn apply(
         group.finish(env, arena)?;
     }
     Ok(())
+}
+
+/// Only regular files have blocks.
+fn regular(locked: &mut Locked<'_>, ino: Ino) -> Result {
+    if locked.inode(ino)?.kind() == S_IFREG {
+        Ok(())
+    } else {
+        Err(Check::RecordState.inode(ino))
+    }
 }
 
 fn editor<'e, 'l, 'a>(

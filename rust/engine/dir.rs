@@ -342,7 +342,7 @@ fn grow(
     dir: &mut InodeObject,
     group: &mut GroupObject,
 ) -> Result {
-    let inline = core::mem::replace(&mut dir.inline, crate::inode::Inline::EMPTY);
+    let mut inline = core::mem::replace(&mut dir.inline, crate::inode::Inline::EMPTY);
     dir.core.fork = Fork::Tree.raw();
     let entries = InlineEntries {
         ino: dir.ino(),
@@ -365,6 +365,8 @@ fn grow(
         // `with_tree` takes an empty root for an empty fork.
         dir.core.fork = Fork::Tree.raw();
     }
+    inline.clear();
+    dir.inline = inline;
     Ok(())
 }
 

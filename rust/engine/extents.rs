@@ -397,7 +397,7 @@ impl Editor<'_, '_, '_> {
     fn grow(&mut self) -> Result {
         let (env, arena) = (self.env, &mut *self.arena);
         let (inode, group) = self.locked.inode_and_group(self.ino)?;
-        let old = core::mem::replace(&mut inode.inline, crate::inode::Inline::EMPTY);
+        let mut old = core::mem::replace(&mut inode.inline, crate::inode::Inline::EMPTY);
         inode.core.fork = Fork::Tree.raw();
         let list = <[Extent]>::ref_from_bytes(old.get()).unwrap_or(&[]);
         inode.with_tree(&mut |tree| {
@@ -414,7 +414,10 @@ impl Editor<'_, '_, '_> {
                 tree.insert(env, &mut res, [extent.file.get(), 0, 0], value.as_bytes())?;
             }
             Ok(())
-        })
+        })?;
+        old.clear();
+        inode.inline = old;
+        Ok(())
     }
 
     /// Takes `from .. to` out of the file. Blocks that leave it go to `freed`, except those that

@@ -61,6 +61,11 @@ impl Inline {
         Ok(())
     }
 
+    /// Lets the bytes go and keeps the memory: behind a record nobody may ask for it again.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// The bytes.
     pub fn get(&self) -> &[u8] {
         self.item

@@ -28,7 +28,7 @@ use crate::inode::is_kind;
 use crate::locked::{Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
 use crate::tree::Root;
-use format::inode::{FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, TARGET_MAX};
+use format::inode::{Fork, FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
 use format::rmap::Owner;
 use format::units::{count, index};
@@ -297,7 +297,11 @@ pub fn plan_map(
     if pieces.is_empty() || pieces.len() > MAX_EXTENTS {
         return Err(Error::TooLong);
     }
-    locked.inode(Ino::new(attr.ino.get()))?.may_set(attr)?;
+    let inode = locked.inode(Ino::new(attr.ino.get()))?;
+    if inode.kind() != S_IFREG {
+        return Err(Error::Invalid);
+    }
+    inode.may_set(attr)?;
     let mut record = log::Map {
         attr: *attr,
         ..log::Map::default()
@@ -325,9 +329,13 @@ pub fn plan_unmap(
     last_attr: &SetAttr,
 ) -> Result<FileBlock> {
     let ino = Ino::new(attr.ino.get());
+    let inode = locked.inode(ino)?;
+    if inode.kind() != S_IFREG {
+        return Err(Error::Invalid);
+    }
+    inode.may_set(attr)?;
+    inode.may_set(last_attr)?;
     let begin = unmap_begin(env, locked, ino, from, to)?;
-    locked.inode(ino)?.may_set(attr)?;
-    locked.inode(ino)?.may_set(last_attr)?;
     let mut record = log::Unmap {
         attr: if begin == from { *last_attr } else { *attr },
         ..log::Unmap::default()
@@ -354,6 +362,16 @@ pub fn unmap_begin(
 
 /// Plans the end of an orphan without blocks. Needs the inode and its group.
 pub fn plan_free(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, ino: Ino) -> Result {
+    let inode = locked.inode(ino)?;
+    if inode.core.nlink.get() != 0 || inode.core.blocks.get() != 0 {
+        return Err(Error::Invalid);
+    }
+    if inode.fork() == Fork::Tree {
+        // The target of a symbolic link goes with it.
+        for at in 0..TARGET_NODES {
+            inode.load_path(env, at)?;
+        }
+    }
     let mut record = log::Free::default();
     record.ino.set(ino.raw());
     work.record.begin(Kind::Free, &record)?;

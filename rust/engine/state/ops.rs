@@ -460,6 +460,14 @@ impl State<'_> {
         Ok(done)
     }
 
+    /// Only regular files have blocks.
+    fn regular(&mut self, ino: Ino) -> Result {
+        match self.inode(ino, |_, inode| Ok(inode.kind()))? {
+            S_IFREG => Ok(()),
+            _ => Err(Error::Invalid),
+        }
+    }
+
     fn zero(&mut self, at: Addr, len: u64) -> Result {
         let zeroes = [0u8; 256];
         let mut done = 0u64;
@@ -513,6 +521,7 @@ impl State<'_> {
         size: Option<FileSize>,
         time: u64,
     ) -> Result {
+        self.regular(ino)?;
         let mut at = from;
         while at < to {
             let found = self.inode(ino, |env, inode| extents::lookup_loading(env, inode, at))?;
@@ -563,6 +572,7 @@ impl State<'_> {
         attr: &SetAttr,
         last: &SetAttr,
     ) -> Result {
+        self.regular(ino)?;
         let mut end = to;
         loop {
             let mut begin = from;

@@ -132,3 +132,69 @@ fn a_long_symlink_may_find_no_memory() {
         state.reap(other).unwrap();
     }
 }
+
+/// A directory in a tree is no file with extents in one.
+#[test]
+fn only_regular_files_have_blocks() {
+    let ram = made(16 << 20, None);
+    let mut state = mounted(&ram);
+    for n in 0..50u8 {
+        file(&mut state, &[b'A' + n]);
+    }
+    let mut attr = SetAttr::default();
+    attr.ino.set(Ino::ROOT.raw());
+    let (from, to) = (FileBlock::new(0), FileBlock::END);
+    assert_eq!(state.unmap(Ino::ROOT, from, to, &attr, &attr), Err(Error::Invalid));
+    let some = FileBlock::new(3);
+    assert_eq!(state.preallocate(Ino::ROOT, from, some, None, 7), Err(Error::Invalid));
+    clean(&mut state);
+}
+
+/// The nodes of a target are loaded before the record that frees them.
+#[test]
+fn a_cold_symlink_may_find_no_memory_at_its_end() {
+    let ram = made(16 << 20, None);
+    let mut state = mounted(&ram);
+    let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
+    let ino = state.create(Ino::ROOT, b"link", None, &new, &[b'x'; 4095]).unwrap();
+    state.unlink(Ino::ROOT, b"link", false, 6).unwrap();
+    state.unmount().unwrap();
+    for n in 0.. {
+        let mut state = mounted(&ram);
+        memory::fail_after(Some(n));
+        let result = state.reap(ino);
+        memory::fail_after(None);
+        if result.is_ok() {
+            return clean(&mut state);
+        }
+        assert_eq!(result, Err(Error::NoMemory));
+        assert_eq!(state.checkpoint(false), Ok(()), "request {n}");
+    }
+}
+
+/// A directory that leaves its inode item keeps the item's memory.
+#[test]
+fn a_directory_may_find_no_memory_when_it_grows() {
+    let ram = made(16 << 20, None);
+    let mut names = 0u32;
+    let mut failed = 0;
+    let mut state = mounted(&ram);
+    while names < 40 {
+        let new = NewInode { mode: S_IFREG | 0o600, ..NewInode::default() };
+        for n in 0.. {
+            memory::fail_after(Some(n));
+            let name = names.to_string();
+            let result = state.create(Ino::ROOT, name.as_bytes(), None, &new, &[]);
+            memory::fail_after(None);
+            match result {
+                Ok(_) => break,
+                Err(error) => assert_eq!(error, Error::NoMemory),
+            }
+            failed += 1;
+            assert_eq!(state.set_attr(&SetAttr { ino: 2.into(), ..SetAttr::default() }), Ok(()));
+        }
+        names += 1;
+    }
+    assert!(failed > 50);
+    clean(&mut state);
+}

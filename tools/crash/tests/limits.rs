@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Large things: a device of 64 TiB, a file at the end of what a file can be, directories and files
+//! with a hundred thousand entries and extents; with a million in the long run (`--ignored`).
+
+use crash::check;
+use crash::run::options;
+use engine::error::Error;
+use engine::mkfs::mkfs;
+use engine::plan::NewInode;
+use engine::state::{Mode, State};
+use format::inode::{S_IFDIR, S_IFREG};
+use format::{FileSize, Group, Ino};
+use media::Ram;
+use std::time::Instant;
+
+fn made(bytes: u64) -> Ram {
+    let ram = Ram::new(bytes);
+    mkfs(&ram, &options(bytes, None, 8, 3)).unwrap();
+    ram
+}
+
+fn new(mode: u16) -> NewInode {
+    NewInode { mode: mode | 0o700, time: 5, ..NewInode::default() }
+}
+
+#[test]
+fn a_device_of_64_tib() {
+    let bytes = 64 << 40;
+    let begin = Instant::now();
+    let ram = made(bytes);
+    let written = ram.image().written();
+    assert!(written < 64 << 20, "mkfs wrote {written} bytes");
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let last = Group::new(state.geometry().groups - 1);
+    let mut inos = Vec::new();
+    for (at, group) in [Group::new(0), Group::new(last.raw() / 2), last].into_iter().enumerate() {
+        let name = format!("file{at}");
+        let ino = state
+            .create(Ino::ROOT, name.as_bytes(), Some(group), &new(S_IFREG), &[])
+            .unwrap();
+        state.write(ino, FileSize::MAX.raw() - 10_000, &[at as u8 + 1; 10_000], 6).unwrap();
+        let more = state.write(ino, FileSize::MAX.raw(), &[1], 6);
+        assert_eq!(more.map(|_| ()), Err(Error::TooLarge));
+        inos.push(ino);
+    }
+    drop(state);
+    let (mut state, found) = State::mount(&ram, Mode::Write).unwrap();
+    assert!(found.records > 0);
+    for (at, ino) in inos.iter().enumerate() {
+        let mut out = [0; 10_000];
+        let n = state.read(*ino, FileSize::MAX.raw() - 10_000, &mut out).unwrap();
+        assert_eq!((n, out), (10_000, [at as u8 + 1; 10_000]));
+    }
+    check::full(&mut state).unwrap();
+    state.unmount().unwrap();
+    let seconds = begin.elapsed().as_secs_f64();
+    eprintln!("64 TiB: {seconds:.2} s, {} bytes written", ram.image().written());
+    assert!(seconds < 20.0);
+}
+
+fn entries(bytes: u64, count: u32) {
+    let ram = made(bytes);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let dir = state.create(Ino::ROOT, b"dir", None, &new(S_IFDIR), &[]).unwrap();
+    let target = state.create(dir, b"target", None, &new(S_IFREG), &[]).unwrap();
+    let name = |n: u32| format!("an entry of some length {n}").into_bytes();
+    let begin = Instant::now();
+    let mut halves = [0.0; 2];
+    for n in 0..count {
+        state.link(dir, &name(n), target, 6).unwrap();
+        if n == count / 2 {
+            halves[0] = begin.elapsed().as_secs_f64();
+        }
+    }
+    halves[1] = begin.elapsed().as_secs_f64() - halves[0];
+    drop(state);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    check::full(&mut state).unwrap();
+    let mut seen = 0;
+    state
+        .readdir(dir, 0, &mut |_| {
+            seen += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, count + 1);
+    for n in (0..count).step_by(997) {
+        assert_eq!(state.lookup(dir, &name(n)), Ok(target));
+    }
+    for n in 0..count {
+        state.unlink(dir, &name(n), false, 7).unwrap();
+    }
+    check::full(&mut state).unwrap();
+    eprintln!("{count} entries: {halves:?} s to make");
+}
+
+fn extents(bytes: u64, count: u64) {
+    let ram = made(bytes);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let ino = state.create(Ino::ROOT, b"file", None, &new(S_IFREG), &[]).unwrap();
+    let begin = Instant::now();
+    let mut halves = [0.0; 2];
+    for n in 0..count {
+        // Every other block, so that nothing joins.
+        state.write(ino, n * 8192, &n.to_le_bytes(), 6).unwrap();
+        if n == count / 2 {
+            halves[0] = begin.elapsed().as_secs_f64();
+        }
+    }
+    halves[1] = begin.elapsed().as_secs_f64() - halves[0];
+    drop(state);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let items = state.inode(ino, |_, inode| Ok(inode.core.items.get())).unwrap();
+    assert_eq!(items, count);
+    for n in (0..count).step_by(997) {
+        let mut out = [0; 8];
+        state.read(ino, n * 8192, &mut out).unwrap();
+        assert_eq!(out, n.to_le_bytes());
+    }
+    check::full(&mut state).unwrap();
+    let free = state.free().raw();
+    state.truncate(ino, FileSize::new(0), 7).unwrap();
+    assert!(state.free().raw() >= free + count);
+    check::full(&mut state).unwrap();
+    eprintln!("{count} extents: {halves:?} s to make");
+}
+
+#[test]
+fn a_hundred_thousand_entries() {
+    entries(256 << 20, 100_000);
+}
+
+#[test]
+#[ignore = "a file fills its group and leaves no place for nodes"]
+fn a_hundred_thousand_extents() {
+    extents(1 << 30, 100_000);
+}
+
+#[test]
+#[ignore = "long: make check-long"]
+fn a_million_entries() {
+    entries(2 << 30, 1_000_000);
+}
+
+#[test]
+#[ignore = "long: make check-long"]
+fn a_million_extents() {
+    extents(16 << 30, 1_000_000);
+}
