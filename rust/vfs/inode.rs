@@ -394,7 +394,7 @@ impl<T: FileSystem> Object<T> {
     }
 
     /// The target of a symbolic link that was given with
-    /// [`Nature::Symlink`](Nature::Symlink).
+    /// [`Nature::Symlink`].
     pub fn link_target(&self) -> Option<&kernel::str::CStr> {
         // SAFETY: by the type invariant nobody writes it while a reference to the inode exists.
         unsafe { (*self.link.get()).as_deref() }

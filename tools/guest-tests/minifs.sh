@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
+# fs: none
 # timeout: 120
 #
 # minifs, and with it the part of rust/vfs that needs no media: loads minifs.ko
