@@ -41,7 +41,7 @@ recover() {
 	esac
 	begin=$(now)
 	mount -t "$FS" -o "$(if [ "$FS" = ferrox ]; then echo dax; else echo dax=always; fi)" "$DEV" "$MNT" || return
-	echo "@mount $((($(now) - begin) / 1000000))"
+	echo "@mount $((($(now) - begin) / 1000000))" >&3
 	dmesg | sed -n 's/.*ferrox.*: recovered: \([0-9]*\) records.*/@replayed \1/p' | tail -n 1 >&3
 	grep " $MNT " /proc/mounts | cut -d' ' -f1-4
 }
