@@ -108,8 +108,13 @@ fn enter<'a>(dir: Held<'_>, entry: Entry<'a>, new: Filled<NameTest>) -> Done<'a>
         new.inode().mode().file_type().ok_or(EINVAL)?,
     );
     let mut table = table(dir.super_block());
-    // A name for the test to see how a half-made inode goes: its record is left, and counted.
+    // A name for the test to see how a half-made inode goes: its record is gone, so that it shows
+    // if it is evicted as if it had been one of ours, and its number is the next one's.
     if entry.name() == b"fails" {
+        let at = table.records.iter().position(|r| r.ino == ino);
+        let gone = at.and_then(|at| table.records.remove(at).ok());
+        drop(gone);
+        table.next = ino - 1;
         return Err(EDOM);
     }
     table.add(dir.ino(), entry.name(), ino, kind)?;

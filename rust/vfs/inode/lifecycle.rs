@@ -475,8 +475,15 @@ impl<T: FileSystem> Drop for New<T> {
         match self.origin {
             // SAFETY: hashed, locked, and the reference is ours.
             Origin::Number => unsafe { bindings::iget_failed(inode) },
-            // SAFETY: as above; `I_CREATING` keeps others from finding it.
-            Origin::Created => unsafe { bindings::discard_new_inode(inode) },
+            Origin::Created => {
+                // With a link it would wait in memory, and its number be taken, until reclaim.
+                //
+                // SAFETY: the inode is ours.
+                unsafe { bindings::clear_nlink(inode) };
+                // SAFETY: hashed, locked, and the reference is ours; `I_CREATING` keeps others from
+                // finding it.
+                unsafe { bindings::discard_new_inode(inode) }
+            }
             // SAFETY: the only reference is ours.
             Origin::Unhashed => unsafe { bindings::iput(inode) },
         }
