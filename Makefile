@@ -24,7 +24,7 @@ help:
 	@echo 'make bench        ferrox, XFS, ext4 and tmpfs side by side, in instructions'
 	@echo 'make doc          the documentation in build/doc'
 	@echo 'make module       the kernel modules in build/$$KERNEL (stock or debug)'
-	@echo 'make tools        mkfs.ferrox, fsck.ferrox, ferrox and the test programs'
+	@echo 'make tools        mkfs.ferrox, fsck.ferrox and ferrox in build/bin, and the test programs'
 	@echo 'make setup        the Debian root and the kernel metadata that all this needs'
 	@echo 'make clean        remove what was built here; the cache stays'
 
@@ -42,6 +42,9 @@ module: setup
 
 tools: setup
 	@$(cargo) build $(workspace) --release --workspace --quiet
+	@tools/in-root sh -ec 'mkdir -p build/bin; cd $$CARGO_TARGET_DIR/release; \
+		for verb in mkfs fsck; do cp -u $$verb-ferrox /ferrox/build/bin/$$verb.ferrox; done; \
+		cp -u ferrox /ferrox/build/bin/'
 
 guest: module tools
 	@tools/guest/run

@@ -63,6 +63,7 @@ fn exchange<T: Copy>(list: &mut [T], a: usize, b: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     #[test]
     fn any_order_becomes_order() {

@@ -188,7 +188,7 @@ impl Iterator for CrashStates<'_> {
         }
         self.given += 1;
         let (image, choice) = match self.whole {
-            Some(all) if number < all => self.lines(|i| number >> i & 1 == 1),
+            Some(all) if number < all => self.lines(|i| (number >> i) & 1 == 1),
             Some(_) => self.torn(),
             None => {
                 let some = lines.min(self.limit / 3).max(1);

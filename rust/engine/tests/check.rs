@@ -440,7 +440,7 @@ fn a_valid_area_is_laid_over_the_media() {
         let torn_homes = &torn;
         area.unwrap()
             .places(&torn, &mut |home, mask, _| {
-                for line in (0..64).filter(|line| mask >> line & 1 == 1) {
+                for line in (0..64).filter(|line| (mask >> line) & 1 == 1) {
                     poke(torn_homes, home.raw() * 4096 + line * 64, &[0xee; 64]);
                     lines += 1;
                 }

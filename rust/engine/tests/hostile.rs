@@ -36,7 +36,7 @@ fn nodes(image: &Image) -> Vec<u64> {
             .group(Group::new(group), |_, object| {
                 object.chunks().each(&mut |start, len, used| {
                     for at in 0..len.raw() {
-                        if used[at as usize / 64] >> (at % 64) & 1 == 1 {
+                        if (used[at as usize / 64] >> (at % 64)) & 1 == 1 {
                             found.push(start.raw() + at);
                         }
                     }
@@ -54,7 +54,7 @@ fn interesting(rng: &mut Rng, old: u64) -> u64 {
         1 => u64::MAX,
         2 => old.wrapping_add(1),
         3 => old.wrapping_sub(1),
-        4 => old ^ 1 << rng.u32(0..64),
+        4 => old ^ (1 << rng.u32(0..64)),
         5 => 1 << rng.u32(0..64),
         6 => rng.u64(0..20_000),
         7 => rng.u64(..),

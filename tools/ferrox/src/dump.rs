@@ -316,9 +316,14 @@ fn raw_node(media: &dyn Media, block: Block) -> Result<Value, Failed> {
     }))
 }
 
+fn hex_bytes(bytes: &[u8]) -> String {
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
+}
+
 /// A value of a leaf, as far as it can be made out.
 fn decode(kind: Kind, value: &[u8]) -> Value {
-    let raw = || Value::from(value.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let raw = || hex_bytes(value).into();
     match kind {
         Kind::Groups => group::Item::read_from_bytes(value).map_or_else(
             |_| raw(),
