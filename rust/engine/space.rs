@@ -25,6 +25,9 @@
 //!   it can be mapped huge;
 //! * a small request goes behind its goal if there is room, else into a 2 MiB unit that is already
 //!   broken, and breaks a whole one only when there is no other (WineFS's rule);
+//! * a sixteenth of the group is kept for chunks of nodes: a tree finds them in its own group only,
+//!   so data that filled a group would stop its own files from growing elsewhere. Data takes of it
+//!   when no group has anything else ([`FreeMap::take_last`]);
 //! * the search goes over the counts first, so that a nearly full group costs a look at one number
 //!   for each 2 MiB.
 
@@ -40,6 +43,8 @@ const WORDS: usize = 8;
 pub struct FreeMap {
     start: Block,
     len: u64,
+    /// Blocks of the group up to the share that is kept for nodes.
+    open: u64,
     /// Bit set: taken. Bits past the end of the group are set.
     words: Vec<u64>,
     /// Free blocks of each 2 MiB unit.
@@ -66,6 +71,7 @@ impl FreeMap {
         let mut map = Self {
             start,
             len: len.raw(),
+            open: len.raw().saturating_sub(kept(len.raw())),
             words: Vec::new(),
             units: Vec::new(),
             free: 0,
@@ -119,8 +125,23 @@ impl FreeMap {
     /// Takes a run of at most `want` blocks: exactly behind `goal` where that is free, else where
     /// the rules of this module put it. `huge`: the caller wants to map it with 2 MiB entries, so
     /// an aligned run of whole units is preferred. Gives less than `want` when there is no longer
-    /// run; [`Error::NoSpace`] when there is nothing.
+    /// run; [`Error::NoSpace`] when there is nothing but what is kept for nodes.
     pub fn take(&mut self, want: Blocks, goal: Option<Block>, huge: bool) -> Result<Run> {
+        self.take_before(self.open, want, goal, huge)
+    }
+
+    /// [`FreeMap::take`] of what is kept for nodes too: for when no group has anything else.
+    pub fn take_last(&mut self, want: Blocks) -> Result<Run> {
+        self.take_before(self.len, want, None, false)
+    }
+
+    fn take_before(
+        &mut self,
+        end: u64,
+        want: Blocks,
+        goal: Option<Block>,
+        huge: bool,
+    ) -> Result<Run> {
         let want = want.raw();
         if want == 0 {
             return Err(Error::Invalid);
@@ -128,21 +149,21 @@ impl FreeMap {
         if self.free == 0 {
             return Err(Error::NoSpace);
         }
-        if let Some(run) = goal.and_then(|goal| self.take_at(goal, want)) {
+        if let Some(run) = goal.and_then(|goal| self.take_at(end, goal, want)) {
             return Ok(run);
         }
         if huge || want >= HUGE_BLOCKS {
-            if let Some((from, len)) = self.whole_units(want) {
+            if let Some((from, len)) = self.whole_units(end, want) {
                 return self.taken(from, len);
             }
         }
-        if let Some((from, len)) = self.broken_units(want) {
+        if let Some((from, len)) = self.broken_units(end, want) {
             return self.taken(from, len);
         }
-        if let Some((from, len)) = self.whole_units(want) {
+        if let Some((from, len)) = self.whole_units(end, want) {
             return self.taken(from, len);
         }
-        let (from, len) = self.longest(want).ok_or(Error::NoSpace)?;
+        let (from, len) = self.longest(end, want).ok_or(Error::NoSpace)?;
         self.taken(from, len)
     }
 
@@ -157,7 +178,7 @@ impl FreeMap {
         }
         let mut at = 0u64;
         while at.checked_add(len.raw())? <= self.len {
-            let run = self.run_at(at, len.raw());
+            let run = self.run_at(self.len, at, len.raw());
             if run >= len.raw() {
                 return self.taken(at, len.raw()).ok();
             }
@@ -170,16 +191,16 @@ impl FreeMap {
 
     /// The longest free run, in blocks: what the group item tells others.
     pub fn largest(&self) -> Blocks {
-        Blocks::new(self.longest(u64::MAX).map_or(0, |(_, len)| len))
+        Blocks::new(self.longest(self.len, u64::MAX).map_or(0, |(_, len)| len))
     }
 
     /// Calls `f` with every free run, in rising order.
     pub fn each_free(&self, f: &mut dyn FnMut(Block, Blocks)) {
         let mut at = 0;
         while at < self.len {
-            let run = self.run_at(at, self.len);
+            let run = self.run_at(self.len, at, self.len);
             if run == 0 {
-                at = self.next_free(at).unwrap_or(self.len);
+                at = self.next_free(self.len, at).unwrap_or(self.len);
                 continue;
             }
             if let Some(start) = self.start.checked_add(Blocks::new(at)) {
@@ -196,12 +217,12 @@ impl FreeMap {
         (from < to).then_some((from, to))
     }
 
-    fn take_at(&mut self, goal: Block, want: u64) -> Option<Run> {
+    fn take_at(&mut self, end: u64, goal: Block, want: u64) -> Option<Run> {
         let at = goal.checked_since(self.start)?.raw();
-        if at >= self.len {
+        if at >= end {
             return None;
         }
-        let run = self.run_at(at, want);
+        let run = self.run_at(end, at, want);
         if run == 0 {
             return None;
         }
@@ -221,9 +242,9 @@ impl FreeMap {
         })
     }
 
-    /// Free blocks from `at` on, at most `most`.
-    fn run_at(&self, at: u64, most: u64) -> u64 {
-        let most = most.min(self.len.saturating_sub(at));
+    /// Free blocks from `at` on and before `end`, at most `most`.
+    fn run_at(&self, end: u64, at: u64, most: u64) -> u64 {
+        let most = most.min(end.saturating_sub(at));
         let mut run = 0u64;
         while run < most {
             let here = at.saturating_add(run);
@@ -241,10 +262,10 @@ impl FreeMap {
         run.min(most)
     }
 
-    /// The first free block at or behind `at`.
-    fn next_free(&self, at: u64) -> Option<u64> {
+    /// The first free block at or behind `at` and before `end`.
+    fn next_free(&self, end: u64, at: u64) -> Option<u64> {
         let mut here = at;
-        while here < self.len {
+        while here < end {
             // A unit without a free block is passed over as a whole.
             if here & (HUGE_BLOCKS.wrapping_sub(1)) == 0
                 && self.units.get(index(here >> 9)).copied() == Some(0)
@@ -258,16 +279,16 @@ impl FreeMap {
             let left = 64u64.saturating_sub(u64::from(shift));
             if ones < left {
                 let found = here.saturating_add(ones);
-                return (found < self.len).then_some(found);
+                return (found < end).then_some(found);
             }
             here = here.saturating_add(left);
         }
         None
     }
 
-    /// Whole free 2 MiB units for `want` blocks; as many neighbours as are wanted and free.
-    fn whole_units(&self, want: u64) -> Option<(u64, u64)> {
-        let total = self.units.len();
+    /// Whole free 2 MiB units before `end` for `want` blocks; as many neighbours as are wanted and free.
+    fn whole_units(&self, end: u64, want: u64) -> Option<(u64, u64)> {
+        let total = self.units.len().min(index(end >> 9));
         let wanted = index(want.div_ceil(HUGE_BLOCKS));
         let mut best: Option<(usize, usize)> = None;
         let mut at = 0;
@@ -277,7 +298,10 @@ impl FreeMap {
                 continue;
             }
             let mut len = 1usize;
-            while len < wanted && self.units.get(at.saturating_add(len)).copied() == Some(512) {
+            while len < wanted
+                && at.saturating_add(len) < total
+                && self.units.get(at.saturating_add(len)).copied() == Some(512)
+            {
                 len = len.saturating_add(1);
             }
             if best.is_none_or(|(_, longest)| len > longest) {
@@ -294,7 +318,7 @@ impl FreeMap {
     }
 
     /// A run of `want` blocks inside a unit that is already broken, from the hint on.
-    fn broken_units(&self, want: u64) -> Option<(u64, u64)> {
+    fn broken_units(&self, end: u64, want: u64) -> Option<(u64, u64)> {
         let total = self.units.len();
         for step in 0..total {
             let mut unit = self.hint.saturating_add(step);
@@ -306,10 +330,10 @@ impl FreeMap {
                 continue;
             }
             let begin = count(unit).checked_mul(HUGE_BLOCKS)?;
-            let end = begin.saturating_add(HUGE_BLOCKS).min(self.len);
+            let end = begin.saturating_add(HUGE_BLOCKS).min(end);
             let mut at = begin;
-            while let Some(from) = self.next_free(at).filter(|from| *from < end) {
-                let run = self.run_at(from, want);
+            while let Some(from) = self.next_free(end, at) {
+                let run = self.run_at(end, from, want);
                 if run >= want {
                     return Some((from, want));
                 }
@@ -320,11 +344,11 @@ impl FreeMap {
     }
 
     /// The first run of `want` blocks, or the longest there is.
-    fn longest(&self, want: u64) -> Option<(u64, u64)> {
+    fn longest(&self, end: u64, want: u64) -> Option<(u64, u64)> {
         let mut best: Option<(u64, u64)> = None;
         let mut at = 0;
-        while let Some(from) = self.next_free(at) {
-            let run = self.run_at(from, want);
+        while let Some(from) = self.next_free(end, at) {
+            let run = self.run_at(end, from, want);
             if best.is_none_or(|(_, longest)| run > longest) {
                 best = Some((from, run));
             }
@@ -369,6 +393,12 @@ impl FreeMap {
     }
 }
 
+/// Blocks at the end of a group of `len` blocks that data leaves alone as long as any group has
+/// others: the maps of its files and its reverse map find their nodes nowhere else.
+const fn kept(len: u64) -> u64 {
+    (len / 16) & !15
+}
+
 /// The bit of a block in its word.
 fn low6(at: u64) -> u32 {
     u32::try_from(at & 63).unwrap_or(0)
@@ -389,6 +419,10 @@ mod tests {
         let mut map = map(1500);
         let mut runs = std::vec::Vec::new();
         while let Ok(run) = map.take(Blocks::new(7), None, false) {
+            runs.push(run);
+        }
+        assert_eq!(map.free().raw(), kept(1500));
+        while let Ok(run) = map.take_last(Blocks::new(7)) {
             runs.push(run);
         }
         let total: u64 = runs.iter().map(|r| r.len.raw()).sum();

@@ -47,15 +47,22 @@ impl Mount {
             }
         }
         let groups = self.volume.groups;
-        for step in 0..groups {
-            let number = (u64::from(home.raw()) + u64::from(step)) % u64::from(groups);
-            let group = Group::new(number as u32);
-            if self.slot(group)?.free_hint.load(Relaxed) == 0 {
-                continue;
-            }
-            match self.with_free_map(group, &mut |map| map.take(want, None, huge))? {
-                Err(engine::Error::NoSpace) => {}
-                other => return Ok(other?),
+        // What groups keep for nodes goes last.
+        for last in [false, true] {
+            for step in 0..groups {
+                let number = (u64::from(home.raw()) + u64::from(step)) % u64::from(groups);
+                let group = Group::new(number as u32);
+                if self.slot(group)?.free_hint.load(Relaxed) == 0 {
+                    continue;
+                }
+                let run = self.with_free_map(group, &mut |map| match last {
+                    false => map.take(want, None, huge),
+                    true => map.take_last(want),
+                })?;
+                match run {
+                    Err(engine::Error::NoSpace) => {}
+                    other => return Ok(other?),
+                }
             }
         }
         Err(engine::Error::NoSpace.into())

@@ -316,12 +316,18 @@ impl State<'_> {
             }
         }
         let groups = self.env.volume().groups;
-        for step in 0..groups {
-            let number = home.raw().wrapping_add(step).checked_rem(groups);
-            let group = Group::new(number.ok_or(Error::Invalid)?);
-            match self.free_map(group)?.take(want, None, false) {
-                Err(Error::NoSpace) => {}
-                other => return other,
+        for last in [false, true] {
+            for step in 0..groups {
+                let number = home.raw().wrapping_add(step).checked_rem(groups);
+                let map = self.free_map(Group::new(number.ok_or(Error::Invalid)?))?;
+                let run = match last {
+                    false => map.take(want, None, false),
+                    true => map.take_last(want),
+                };
+                match run {
+                    Err(Error::NoSpace) => {}
+                    other => return other,
+                }
             }
         }
         Err(Error::NoSpace)

@@ -132,7 +132,6 @@ fn a_hundred_thousand_entries() {
 }
 
 #[test]
-#[ignore = "a file fills its group and leaves no place for nodes"]
 fn a_hundred_thousand_extents() {
     extents(1 << 30, 100_000);
 }
