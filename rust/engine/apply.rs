@@ -26,7 +26,9 @@ use crate::inode::{put, InodeObject};
 use crate::locked::{Effects, Locked, MAX_GROUPS, MAX_INODES};
 use crate::record::Record;
 use crate::tree::{Arena, Resources};
-use format::inode::{Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX, TARGET_PIECE};
+use format::inode::{
+    Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX, TARGET_PIECE,
+};
 use format::log::{self, RENAME_EXCHANGE};
 use format::units::count;
 use format::{Block, Blocks, FileBlock, Group, Ino};
@@ -137,7 +139,10 @@ pub fn vacant(record: &Record<'_>) -> Result<Option<Box<InodeObject>>> {
 }
 
 /// The ranges of a file that a record replaces or takes away.
-pub fn ranges(record: &Record<'_>, f: &mut dyn FnMut(Ino, FileBlock, FileBlock) -> Result) -> Result {
+pub fn ranges(
+    record: &Record<'_>,
+    f: &mut dyn FnMut(Ino, FileBlock, FileBlock) -> Result,
+) -> Result {
     match record {
         Record::Map(r, extents) => {
             let ino = Ino::new(r.attr.ino.get());
@@ -310,7 +315,12 @@ fn create(
         core.flags = r.flags;
         core.generation = r.generation;
         core.rdev = r.rdev;
-        for time in [&mut core.atime, &mut core.mtime, &mut core.ctime, &mut core.btime] {
+        for time in [
+            &mut core.atime,
+            &mut core.mtime,
+            &mut core.ctime,
+            &mut core.btime,
+        ] {
             *time = r.time;
         }
         core.version.set(1);

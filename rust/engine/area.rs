@@ -326,7 +326,11 @@ impl Area {
         while offset < self.length {
             let (entry, next) = self.entry(media, offset)?;
             let lines = offset.saturating_add(LINE);
-            f(Block::new(entry.home.get()), entry.lines.get(), self.at(lines))?;
+            f(
+                Block::new(entry.home.get()),
+                entry.lines.get(),
+                self.at(lines),
+            )?;
             offset = next;
         }
         Ok(())

@@ -238,15 +238,16 @@ fn show(
 ) -> Result {
     if dir.fork() == Fork::Tree {
         let mut error = None;
-        dir.tree.scan([from, 0, 0], &mut |[cookie, ..], value| {
-            match decode(dir.ino, cookie, value) {
+        dir.tree.scan(
+            [from, 0, 0],
+            &mut |[cookie, ..], value| match decode(dir.ino, cookie, value) {
                 Ok(entry) => f(entry),
                 Err(bad) => {
                     error = Some(bad);
                     ControlFlow::Break(())
                 }
-            }
-        })?;
+            },
+        )?;
         return error.map_or(Ok(()), Err);
     }
     for entry in InlineEntries::new(dir.ino, dir.fork(), dir.inline()) {

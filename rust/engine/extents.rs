@@ -234,20 +234,12 @@ pub fn next_loading(
 
 /// The last extent that begins at or before `at`, loading the nodes it needs. With
 /// [`FileBlock::END`]: the last of the file.
-pub fn last_before(
-    env: &dyn Env,
-    inode: &mut InodeObject,
-    at: FileBlock,
-) -> Result<Option<Piece>> {
+pub fn last_before(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Option<Piece>> {
     inode.retry(env, &mut |inode| before(env, inode, at))
 }
 
 /// The first extent that begins at or behind `at`, loading the nodes it needs.
-pub fn first_after(
-    env: &dyn Env,
-    inode: &mut InodeObject,
-    at: FileBlock,
-) -> Result<Option<Piece>> {
+pub fn first_after(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Option<Piece>> {
     inode.retry(env, &mut |inode| after(env, inode, at))
 }
 
@@ -322,9 +314,14 @@ impl Editor<'_, '_, '_> {
         };
         let owner = Owner::File(self.ino, piece.file);
         let (env, arena) = (self.env, &mut *self.arena);
-        self.locked
-            .group_of(env, piece.start)?
-            .rmap_set(env, arena, piece.start, piece.len, owner, flags)
+        self.locked.group_of(env, piece.start)?.rmap_set(
+            env,
+            arena,
+            piece.start,
+            piece.len,
+            owner,
+            flags,
+        )
     }
 
     /// Takes an extent out.
@@ -507,8 +504,7 @@ impl Editor<'_, '_, '_> {
         let mut same = 0u64;
         while at < piece.end() {
             let inode = self.inode()?;
-            let Some(old) =
-                next_loading(env, inode, at)?.and_then(|old| old.clip(at, piece.end()))
+            let Some(old) = next_loading(env, inode, at)?.and_then(|old| old.clip(at, piece.end()))
             else {
                 break;
             };

@@ -329,11 +329,7 @@ impl GroupObject {
 
     /// The checkpoint collects: puts what belongs to epochs before `before` into the area and
     /// returns the item of the cut, or `None` if nothing of this group belongs to it.
-    pub fn collect(
-        &mut self,
-        env: &dyn Env,
-        before: Epoch,
-    ) -> Result<Option<format::group::Item>> {
+    pub fn collect(&mut self, env: &dyn Env, before: Epoch) -> Result<Option<format::group::Item>> {
         self.frames.flush(env, before)?;
         for adopted in self.adopted.iter_mut() {
             adopted.frames.flush(env, before)?;

@@ -43,14 +43,22 @@ pub struct Options<'a> {
 /// Makes a filesystem on `media`.
 pub fn mkfs(media: &dyn Media, options: &Options<'_>) -> Result<Geometry> {
     let geometry = Geometry::plan(options.blocks, options.group_blocks, options.cpus)?;
-    if options.blocks.bytes().is_none_or(|need| need > media.size()) {
+    if options
+        .blocks
+        .bytes()
+        .is_none_or(|need| need > media.size())
+    {
         return Err(Error::DeviceTooSmall);
     }
     let mut sb = Super::blank()?;
     geometry.store(&mut sb);
     sb.uuid = options.uuid;
     let label = sb.label.get_mut(..options.label.len());
-    for (to, from) in label.ok_or(Error::NameTooLong)?.iter_mut().zip(options.label) {
+    for (to, from) in label
+        .ok_or(Error::NameTooLong)?
+        .iter_mut()
+        .zip(options.label)
+    {
         *to = *from;
     }
     let [secret, seed0, seed1] = options.random;

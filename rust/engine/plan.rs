@@ -28,7 +28,9 @@ use crate::inode::is_kind;
 use crate::locked::{Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
 use crate::tree::Root;
-use format::inode::{Fork, FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX};
+use format::inode::{
+    Fork, FLAGS_KNOWN, LINK_MAX, ORPHAN, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX,
+};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
 use format::rmap::Owner;
 use format::units::{count, index};
@@ -127,12 +129,7 @@ fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) ->
 }
 
 /// The entry of a name that must be there.
-fn entry(
-    env: &dyn Env,
-    locked: &mut Locked<'_>,
-    dir: Ino,
-    name: &[u8],
-) -> Result<(u64, Ino, u8)> {
+fn entry(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<(u64, Ino, u8)> {
     dir::check_name(name)?;
     let dir = locked.inode(dir)?;
     if !dir.is_dir() {
@@ -541,12 +538,7 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
 }
 
 /// Whether an extent of the file reaches over `to` from before it.
-fn leaves_right(
-    env: &dyn Env,
-    locked: &mut Locked<'_>,
-    ino: Ino,
-    to: FileBlock,
-) -> Result<bool> {
+fn leaves_right(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, to: FileBlock) -> Result<bool> {
     let inode = locked.inode(ino)?;
     Ok(match extents::lookup_loading(env, inode, to)? {
         extents::At::Extent(piece) => piece.file < to,
@@ -616,7 +608,9 @@ fn need(
             .fork
             .saturating_mul(count(inode.root().need()))
             .saturating_add(1);
-        inode.frames.reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
+        inode
+            .frames
+            .reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
     }
     let items = group.need(0, grows.items);
     tally.add(group.number(), items.saturating_add(fork))?;

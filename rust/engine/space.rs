@@ -253,7 +253,8 @@ impl FreeMap {
             };
             let shift = low6(here);
             let rest = word.checked_shr(shift).unwrap_or(u64::MAX);
-            let zeroes = u64::from(rest.trailing_zeros()).min(64u64.saturating_sub(u64::from(shift)));
+            let zeroes =
+                u64::from(rest.trailing_zeros()).min(64u64.saturating_sub(u64::from(shift)));
             run = run.saturating_add(zeroes);
             if zeroes < 64u64.saturating_sub(u64::from(shift)) {
                 break;
@@ -364,7 +365,9 @@ impl FreeMap {
         let mut at = from;
         while at < to {
             let shift = low6(at);
-            let here = to.saturating_sub(at).min(64u64.saturating_sub(u64::from(shift)));
+            let here = to
+                .saturating_sub(at)
+                .min(64u64.saturating_sub(u64::from(shift)));
             let ones = if here >= 64 {
                 u64::MAX
             } else {
@@ -405,7 +408,11 @@ fn low6(at: u64) -> u32 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 mod tests {
     extern crate std;
     use super::*;
@@ -457,9 +464,13 @@ mod tests {
     #[test]
     fn the_goal_comes_first() {
         let mut map = map(2048);
-        let run = map.take(Blocks::new(10), Some(Block::new(5000)), false).unwrap();
+        let run = map
+            .take(Blocks::new(10), Some(Block::new(5000)), false)
+            .unwrap();
         assert_eq!(run.start, Block::new(5000));
-        let next = map.take(Blocks::new(10), Some(Block::new(5010)), false).unwrap();
+        let next = map
+            .take(Blocks::new(10), Some(Block::new(5010)), false)
+            .unwrap();
         assert_eq!(next.start, Block::new(5010));
         assert!(map.is_taken(Block::new(5019)));
         assert!(!map.is_taken(Block::new(5020)));
@@ -472,7 +483,9 @@ mod tests {
         let mut held = std::vec::Vec::new();
         let mut x = 12345u64;
         for _ in 0..20_000 {
-            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            x = x
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             let r = x >> 33;
             if r % 2 == 0 && !held.is_empty() {
                 let run: Run = held.swap_remove(index(r / 2) % held.len());

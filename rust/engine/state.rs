@@ -210,7 +210,9 @@ impl<'m> State<'m> {
         let mut who = apply::owners(&self.env, record)?;
         let born = apply::vacant(record)?;
         let mut ranges: Vec<(Ino, FileBlock, FileBlock)> = Vec::new();
-        apply::ranges(record, &mut |ino, from, to| Ok(ranges.push((ino, from, to))?))?;
+        apply::ranges(record, &mut |ino, from, to| {
+            Ok(ranges.push((ino, from, to))?)
+        })?;
         for (ino, from, to) in ranges.iter() {
             self.open_inode(*ino)?;
             let at = self.find_inode(*ino).map_err(|_| Error::NotFound)?;
@@ -285,8 +287,7 @@ impl<'m> State<'m> {
     }
 
     pub(crate) fn find_inode(&self, ino: Ino) -> core::result::Result<usize, usize> {
-        self.inodes
-            .binary_search_by_key(&ino, |inode| inode.ino())
+        self.inodes.binary_search_by_key(&ino, |inode| inode.ino())
     }
 
     pub(crate) fn find_group(&self, group: Group) -> core::result::Result<usize, usize> {
@@ -393,13 +394,14 @@ impl<'m> State<'m> {
             Ok(()) => f(&self.env, &mut locked),
             Err(error) => Err(error),
         };
-        drop(locked);
         let after = sums(&groups);
         for open in groups.into_iter().flatten() {
             self.charge = self.charge.saturating_add({
                 let mut open = open;
                 let charge = open.object.take_charge();
-                let at = self.find_group(open.object.number()).unwrap_or_else(|at| at);
+                let at = self
+                    .find_group(open.object.number())
+                    .unwrap_or_else(|at| at);
                 self.groups.insert(at, open)?;
                 charge
             });
@@ -412,10 +414,7 @@ impl<'m> State<'m> {
                 self.inodes.insert(at, inode)?;
             }
         }
-        self.free = self
-            .free
-            .saturating_add(after.0)
-            .saturating_sub(before.0);
+        self.free = self.free.saturating_add(after.0).saturating_sub(before.0);
         self.inode_count = self
             .inode_count
             .saturating_add(after.1)

@@ -17,7 +17,16 @@ pub const FLAGS_KNOWN: u32 = FLAG_UNWRITTEN | FLAG_MAY_BE_SHARED;
 
 /// The value of an extent item.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
     Unaligned,
 )]
 #[repr(C)]
@@ -32,7 +41,16 @@ pub struct Value {
 
 /// An extent with its place in the file: in an inode item, and in records.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
     Unaligned,
 )]
 #[repr(C)]

@@ -105,7 +105,16 @@ impl Fork {
 
 /// The fixed part of an inode item.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
     Unaligned,
 )]
 #[repr(C)]
@@ -216,7 +225,12 @@ mod tests {
 
     #[test]
     fn times_from_1901_to_2486() {
-        for t in [(0, 0), (-1, 999_999_999), (1_700_000_000, 1), (Time::FIRST_SECOND, 0)] {
+        for t in [
+            (0, 0),
+            (-1, 999_999_999),
+            (1_700_000_000, 1),
+            (Time::FIRST_SECOND, 0),
+        ] {
             assert_eq!(Time::new(t.0, t.1).parts(), t);
         }
         assert_eq!(Time::new(i64::MIN, 0).parts().0, Time::FIRST_SECOND);

@@ -224,7 +224,16 @@ pub const SET_GENERATION: u32 = 1 << 10;
 
 /// Attributes of an inode, those that [`SetAttr::mask`] names.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
     Unaligned,
 )]
 #[repr(C)]

@@ -125,8 +125,8 @@ fn clear(inode: Locked<'_, Ferrox, Exclusive>, range: &Range<u64>) -> Result {
     let from = FileSize::new(range.start).end_block();
     let to = FileBlock::containing(range.end);
     let last = range.end - range.end % BLOCK_SIZE;
-    let tail = last >= range.start
-        && truncate::zero_to_block_end(mount, owner, last, range.end)?;
+    // Where both ends lie in one block, its head was all.
+    let tail = last >= range.start && truncate::zero_in_block(mount, owner, last..range.end)?;
     if head || tail {
         World::new(mount).access().fence();
     }

@@ -26,7 +26,7 @@ use crate::superblock::Ferrox;
 use engine::extents::{self, At, Piece};
 use engine::inode::InodeObject;
 use engine::space::Run;
-use format::units::{index, BLOCK_SIZE, HUGE_BLOCKS};
+use format::units::{index, HUGE_BLOCKS};
 use format::{Block, Blocks, FileBlock};
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -45,6 +45,9 @@ impl Faults for Ferrox {
         outcome
     }
 }
+
+/// No file has a byte here or behind. It is in the middle of a block.
+const LAST: u64 = i64::MAX as u64;
 
 /// The answers to iomap.
 pub(crate) struct Where;
@@ -94,9 +97,7 @@ fn as_it_is(block: FileBlock, found: At) -> Result<Mapping> {
         }
         At::Hole(next) => {
             let pos = block.offset().ok_or(EFBIG)?;
-            // The last byte of the longest file has no block behind it.
-            let end = i64::MAX as u64 - (BLOCK_SIZE - 1);
-            let end = next.offset().unwrap_or(end).min(end);
+            let end = next.offset().unwrap_or(LAST).min(LAST);
             Ok(Mapping::hole(pos, end.saturating_sub(pos)))
         }
     }
@@ -106,7 +107,8 @@ fn as_it_is(block: FileBlock, found: At) -> Result<Mapping> {
 fn bytes(piece: &Piece) -> Result<(u64, u64, u64)> {
     let numbers = (|| {
         let pos = piece.file.offset()?;
-        Some((pos, piece.len.bytes()?, piece.start.addr()?.raw()))
+        let len = piece.len.bytes()?.min(LAST.checked_sub(pos)?);
+        Some((pos, len, piece.start.addr()?.raw()))
     })();
     Ok(numbers.ok_or(engine::Error::Invalid)?)
 }
@@ -195,9 +197,12 @@ fn zero(world: &World<'_>, piece: &Piece) -> Result {
 fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
     let mount = mount(inode);
     zero(&World::new(mount), piece)?;
-    mount.publish(owner(inode), &[*piece], &times(inode), &mut |world, object| {
-        place::expect_hole(world, object, piece)
-    })?;
+    mount.publish(
+        owner(inode),
+        &[*piece],
+        &times(inode),
+        &mut |world, object| place::expect_hole(world, object, piece),
+    )?;
     Ok(*piece)
 }
 
@@ -205,21 +210,24 @@ fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
 /// was faster may have been followed by stores.
 fn convert(inode: &INode, piece: &Piece) -> Result<Piece> {
     let written = Piece { flags: 0, ..*piece };
-    mount(inode).publish(owner(inode), &[written], &times(inode), &mut |world, object| {
-        expect_same(world, object, piece)?;
-        zero(world, piece).map_err(|_| engine::Error::Media(engine::error::MediaError {
-            at: piece.start.addr().unwrap_or(format::Addr::new(0)),
-        }))
-    })?;
+    mount(inode).publish(
+        owner(inode),
+        &[written],
+        &times(inode),
+        &mut |world, object| {
+            expect_same(world, object, piece)?;
+            zero(world, piece).map_err(|_| {
+                engine::Error::Media(engine::error::MediaError {
+                    at: piece.start.addr().unwrap_or(format::Addr::new(0)),
+                })
+            })
+        },
+    )?;
     Ok(written)
 }
 
 /// [`engine::Error::Exists`] unless the file still has all of `piece`, with the same flags.
-fn expect_same(
-    world: &World<'_>,
-    object: &mut InodeObject,
-    piece: &Piece,
-) -> engine::Result<()> {
+fn expect_same(world: &World<'_>, object: &mut InodeObject, piece: &Piece) -> engine::Result<()> {
     match extents::lookup_loading(world, object, piece.file)? {
         At::Extent(now) if now.clip(piece.file, piece.end()) == Some(*piece) => Ok(()),
         _ => Err(engine::Error::Exists),

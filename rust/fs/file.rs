@@ -69,12 +69,7 @@ impl file::Operations for OpenFile {
         mapping.map_direct()
     }
 
-    fn fsync(
-        file: &File<Ferrox>,
-        start: i64,
-        end: i64,
-        data_only: bool,
-    ) -> kernel::error::Result {
+    fn fsync(file: &File<Ferrox>, start: i64, end: i64, data_only: bool) -> kernel::error::Result {
         Ok(fsync::fsync(file, start, end, data_only)?)
     }
 

@@ -151,7 +151,10 @@ pub(crate) fn encode_device(device: Device) -> u32 {
 }
 
 fn device(raw: u32) -> Device {
-    Device::new((raw & 0xf_ff00) >> 8, (raw & 0xff) | ((raw >> 12) & 0xf_ff00))
+    Device::new(
+        (raw & 0xf_ff00) >> 8,
+        (raw & 0xff) | ((raw >> 12) & 0xf_ff00),
+    )
 }
 
 /// The times of the VFS inode, as attributes for a record: they may be newer than the object's.
@@ -237,12 +240,7 @@ impl inode::Operations for Plain {
         Ok(())
     }
 
-    fn fiemap(
-        inode: &INode,
-        info: &mut Fiemap<'_>,
-        start: u64,
-        len: u64,
-    ) -> kernel::error::Result {
+    fn fiemap(inode: &INode, info: &mut Fiemap<'_>, start: u64, len: u64) -> kernel::error::Result {
         let guard = inode.lock_shared();
         file::MAP.fiemap(guard.locked(), info, start, len)
     }
@@ -276,9 +274,9 @@ pub(crate) fn setattr(
     attr.copy(idmap, inode);
     let new = inode.attributes();
     let mut record = times(&inode);
-    record.mask.set(
-        record.mask.get() | log::SET_MODE | log::SET_UID | log::SET_GID,
-    );
+    record
+        .mask
+        .set(record.mask.get() | log::SET_MODE | log::SET_UID | log::SET_GID);
     record.mode.set(new.mode.bits());
     record.uid.set(new.uid);
     record.gid.set(new.gid);

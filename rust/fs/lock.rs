@@ -126,10 +126,7 @@ pub(crate) struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// Takes the locks. The commit lock is held for reading.
-    pub(crate) fn take<'n: 'a>(
-        mount: &'a Mount,
-        needs: &mut Needs<'n>,
-    ) -> engine::Result<Self> {
+    pub(crate) fn take<'n: 'a>(mount: &'a Mount, needs: &mut Needs<'n>) -> engine::Result<Self> {
         needs.sort();
         let mut held = Self {
             groups: [const { None }; MAX_GROUPS],

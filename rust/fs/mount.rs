@@ -22,8 +22,8 @@ use engine::area::AreaWriter;
 use engine::checkpoint::GroupTree;
 use engine::env::Volume;
 use engine::geometry::Geometry;
-use engine::locked::Work;
 use engine::inode::InodeObject;
+use engine::locked::Work;
 use engine::log::Ring;
 use engine::overlay::Overlay;
 use engine::state::Parts;
@@ -149,7 +149,13 @@ impl Mount {
         let lsn = parts.lsn.raw();
         let free = signed(parts.free.raw());
         let inodes = signed(parts.inodes);
-        let area_bytes = signed(geometry.area_blocks.bytes().unwrap_or(0).saturating_sub(4096));
+        let area_bytes = signed(
+            geometry
+                .area_blocks
+                .bytes()
+                .unwrap_or(0)
+                .saturating_sub(4096),
+        );
         let done = parts.sb.epoch.get();
         let checkpointed = Checkpointed {
             sb: parts.sb,

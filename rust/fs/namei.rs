@@ -7,9 +7,7 @@
 //! before anything is decided; after the record is durable nothing fails any more.
 
 use crate::error::{Error, Result};
-use crate::inode::{
-    self, encode_device, mount, owner, refresh, time, INode, InodeData, Plain,
-};
+use crate::inode::{self, encode_device, mount, owner, refresh, time, INode, InodeData, Plain};
 use crate::lock::{home, Needs};
 use crate::mount::Mount;
 use crate::owner::Owner;
@@ -25,9 +23,7 @@ use kernel::prelude::*;
 use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Positive, Unhashed};
 use vfs::error::ENAMETOOLONG;
 use vfs::idmap::Idmap;
-use vfs::inode::{
-    Blank, Exclusive, Filled, Iattr, Locked, Rename, Shared, Stat, TimeUpdate,
-};
+use vfs::inode::{Blank, Exclusive, Filled, Iattr, Locked, Rename, Shared, Stat, TimeUpdate};
 use vfs::mode::{Device, Mode};
 
 /// A directory whose `i_rwsem` is held exclusively.

@@ -118,7 +118,10 @@ impl Lingering {
 }
 
 /// What is known of a group.
-#[expect(clippy::large_enum_variant, reason = "nearly all slots in use are open ones")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all slots in use are open ones"
+)]
 pub(crate) enum Known {
     /// Nobody has touched it.
     Nothing,

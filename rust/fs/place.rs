@@ -29,7 +29,11 @@ pub(crate) fn find(world: &World<'_>, owner: &Owner, block: FileBlock) -> Result
         other => return Ok(other?),
     }
     let _nofs = NoFs::enter();
-    Ok(extents::lookup_loading(world, &mut owner.map.write(), block)?)
+    Ok(extents::lookup_loading(
+        world,
+        &mut owner.map.write(),
+        block,
+    )?)
 }
 
 /// What the file has at `block`; and for a hole, where on the device its block would lie best:
@@ -85,12 +89,7 @@ pub(crate) fn in_place(piece: &Piece) -> Result<bool> {
 
 /// Takes a run of at most `want` blocks that belong to nobody else from now on. Waits for the end
 /// of deleted files where there is no other space.
-pub(crate) fn take(
-    mount: &Mount,
-    owner: &Owner,
-    want: Blocks,
-    goal: Option<Block>,
-) -> Result<Run> {
+pub(crate) fn take(mount: &Mount, owner: &Owner, want: Blocks, goal: Option<Block>) -> Result<Run> {
     let huge = want.raw() >= HUGE_BLOCKS;
     let group = home(owner.ino())?;
     match mount.take(group, want, goal, huge) {

@@ -27,8 +27,7 @@ use kernel::sync::Arc;
 const TRIES: usize = 16;
 
 /// A check of a plan: looks at the object under its map lock, and may refuse.
-pub(crate) type Guarded<'p> =
-    dyn FnMut(&World<'_>, &mut InodeObject) -> engine::Result<()> + 'p;
+pub(crate) type Guarded<'p> = dyn FnMut(&World<'_>, &mut InodeObject) -> engine::Result<()> + 'p;
 
 impl Mount {
     /// Publishes `pieces` of `owner`, in order and few, with the attributes that change along.
@@ -52,10 +51,13 @@ impl Mount {
                 needs = needs.group(group.ok_or(engine::Error::Invalid)?);
             }
             self.add_groups(owner, first.file, last.end(), &mut needs)?;
-            self.run(Operation::new(needs, payload), &mut |world, locked, work| {
-                check(world, locked.inode(owner.ino())?)?;
-                plan::plan_map(world, locked, work, pieces, attr)
-            })
+            self.run(
+                Operation::new(needs, payload),
+                &mut |world, locked, work| {
+                    check(world, locked.inode(owner.ino())?)?;
+                    plan::plan_map(world, locked, work, pieces, attr)
+                },
+            )
         })
     }
 

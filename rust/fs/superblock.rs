@@ -105,7 +105,10 @@ impl FileSystem for Ferrox {
         // Inodes are made out of free space: eight to a block is a modest guess.
         stat.magic(MAGIC)
             .blocks(4096, all, free, free)
-            .files(used.saturating_add(free.saturating_mul(8)), free.saturating_mul(8))
+            .files(
+                used.saturating_add(free.saturating_mul(8)),
+                free.saturating_mul(8),
+            )
             .fsid(id);
         Ok(())
     }
@@ -186,7 +189,9 @@ fn fill(
     let device = sb.block_device().ok_or(ENOTBLK)?;
     if options.norecovery && !context.read_only() {
         return Err(context
-            .invalid(fmt!("norecovery needs ro: a filesystem that was not recovered cannot be written"))
+            .invalid(fmt!(
+                "norecovery needs ro: a filesystem that was not recovered cannot be written"
+            ))
             .into());
     }
     let region = Region::open(device).map_err(|refusal| {
@@ -227,13 +232,7 @@ fn fill(
         .set_times(1, Time::FIRST_SECOND, Time::LAST_SECOND)
         .set_uuid(&parts.sb.uuid);
     sb.set_block_size(4096)?;
-    let mount = Mount::new(
-        region,
-        name,
-        parts,
-        mode == Mode::Write,
-        options.norecovery,
-    )?;
+    let mount = Mount::new(region, name, parts, mode == Mode::Write, options.norecovery)?;
     let access = match mode {
         Mode::Write => "read-write",
         _ => "read-only",
@@ -287,7 +286,9 @@ fn reconfigure(sb: &SuperBlock<Ferrox>, options: &Options, context: &Context<'_>
     mount.check_alive()?;
     if options.norecovery != mount.norecovery {
         return Err(context
-            .invalid(fmt!("norecovery cannot be changed by a remount: unmount first"))
+            .invalid(fmt!(
+                "norecovery cannot be changed by a remount: unmount first"
+            ))
             .into());
     }
     match (sb.read_only(), context.read_only()) {

@@ -160,7 +160,10 @@ impl Mount {
             .iter_mut()
             .zip(Iterator::chain(operation.needs.owners(), operation.born))
         {
-            *seat = self.lingering.seat(owner)?.map(|seat| (seat, owner.clone()));
+            *seat = self
+                .lingering
+                .seat(owner)?
+                .map(|seat| (seat, owner.clone()));
         }
         let _commit = self.commit.read();
         self.check_alive()?;

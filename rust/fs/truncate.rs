@@ -79,25 +79,34 @@ pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     Ok(dax::set_size(inode, size)?)
 }
 
-/// Zeroes from `from` up to `to`, or to the end of the block if that comes first, where there is a
-/// written block; not durable before a fence. Returns whether anything was stored.
-///
-/// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
+/// Zeroes from `from` up to `to`, or to the end of the block if that comes first and `from` is not
+/// its beginning: see [`zero_in_block`].
 pub(crate) fn zero_to_block_end(
     mount: &Mount,
     owner: &Arc<Owner>,
     from: u64,
     to: u64,
 ) -> Result<bool> {
-    let to = to.min(from.next_multiple_of(BLOCK_SIZE));
-    let len = to.saturating_sub(from);
+    zero_in_block(mount, owner, from..to.min(from.next_multiple_of(BLOCK_SIZE)))
+}
+
+/// Zeroes a range within one block, if that is a written one; not durable before a fence. Returns
+/// whether anything was stored.
+///
+/// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
+pub(crate) fn zero_in_block(
+    mount: &Mount,
+    owner: &Arc<Owner>,
+    range: Range<u64>,
+) -> Result<bool> {
+    let len = range.end.saturating_sub(range.start);
     if len == 0 {
         return Ok(false);
     }
     let world = World::new(mount);
-    match place::find(&world, owner, FileBlock::containing(from))? {
+    match place::find(&world, owner, FileBlock::containing(range.start))? {
         At::Extent(piece) if place::in_place(&piece)? => {
-            let (at, _) = place::address(&piece, from)?;
+            let (at, _) = place::address(&piece, range.start)?;
             let zeroed = world.access().zero(at, index(len));
             zeroed.map_err(kernel::error::Error::from)?;
             Ok(true)
@@ -108,10 +117,7 @@ pub(crate) fn zero_to_block_end(
 
 /// Keeps faults out of the file, and takes the pages of `range` out of all mappings, written back.
 /// Waits for those who have pinned one, with `invalidate_lock` let go.
-pub(crate) fn quiet(
-    inode: &INode,
-    range: Range<u64>,
-) -> Result<Guard<'_, Ferrox, Exclusive>> {
+pub(crate) fn quiet(inode: &INode, range: Range<u64>) -> Result<Guard<'_, Ferrox, Exclusive>> {
     let end = range.end.checked_next_multiple_of(ENTRY);
     let whole = range.start - range.start % ENTRY..end.unwrap_or(u64::MAX);
     loop {

@@ -228,7 +228,9 @@ impl Writer<'_> {
                 Ok(taken) => self.publish(&quiet, &target, at..at.saturating_add(count(taken))),
                 Err(error) => Err(error),
             };
-            let used = result.as_ref().map_or(Blocks::ZERO, |used| Blocks::new(*used));
+            let used = result
+                .as_ref()
+                .map_or(Blocks::ZERO, |used| Blocks::new(*used));
             self.give_rest(&target, used);
             result?;
             match taken {

@@ -35,7 +35,11 @@ type Plan<'p, R> = dyn FnMut(&dyn Env, &mut Locked<'_>, &mut Work) -> Result<R> 
 
 impl State<'_> {
     /// Plans, appends, applies. A group without places gets a chunk, and the plan another try.
-    fn run<R>(&mut self, who: &mut dyn FnMut(&mut Self) -> Result<Owners>, plan: &mut Plan<'_, R>) -> Result<R> {
+    fn run<R>(
+        &mut self,
+        who: &mut dyn FnMut(&mut Self) -> Result<Owners>,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
         if self.mode != super::Mode::Write {
             return Err(Error::ReadOnly);
         }
@@ -59,10 +63,7 @@ impl State<'_> {
     fn make_room(&mut self) -> Result {
         let area = self.geometry.area_blocks.bytes().unwrap_or(0);
         let full = self.charge > area / 3;
-        let tight = self
-            .rings
-            .iter()
-            .any(|ring| ring.used() > ring.bytes() / 2);
+        let tight = self.rings.iter().any(|ring| ring.used() > ring.bytes() / 2);
         if full || tight {
             self.checkpoint(false)?;
             self.forget_some();
@@ -306,7 +307,12 @@ impl State<'_> {
     }
 
     /// Takes a run of at most `want` blocks: behind `goal`, or in the group of `ino`, or anywhere.
-    fn allocate(&mut self, ino: Ino, want: Blocks, goal: Option<Block>) -> Result<crate::space::Run> {
+    fn allocate(
+        &mut self,
+        ino: Ino,
+        want: Blocks,
+        goal: Option<Block>,
+    ) -> Result<crate::space::Run> {
         let home = ino.group().ok_or(Error::Invalid)?;
         if let Some(goal) = goal {
             if let Some(group) = self.env.volume().group_of(goal) {
@@ -405,7 +411,10 @@ impl State<'_> {
         let (piece, fresh) = match found {
             At::Extent(piece) => (piece, piece.is_unwritten()),
             At::Hole(next) => {
-                let want = wanted.min(next).checked_since(first).ok_or(Error::Invalid)?;
+                let want = wanted
+                    .min(next)
+                    .checked_since(first)
+                    .ok_or(Error::Invalid)?;
                 let want = Blocks::new(want.raw().min(512));
                 let run = self.allocate(ino, want, None)?;
                 let piece = Piece {
@@ -418,9 +427,7 @@ impl State<'_> {
             }
         };
         let hole = matches!(found, At::Hole(_));
-        let covered = piece
-            .clip(first, wanted)
-            .ok_or(Error::Invalid)?;
+        let covered = piece.clip(first, wanted).ok_or(Error::Invalid)?;
         let start = covered.start.addr().ok_or(Error::Invalid)?;
         let skip = offset.saturating_sub(covered.file.offset().ok_or(Error::Invalid)?);
         let room = covered
@@ -681,9 +688,8 @@ impl State<'_> {
 
     /// Finishes a truncation that was cut short.
     pub fn finish_truncate(&mut self, ino: Ino) -> Result {
-        let (size, flags) = self.inode(ino, |_, inode| {
-            Ok((inode.size(), inode.core.flags.get()))
-        })?;
+        let (size, flags) =
+            self.inode(ino, |_, inode| Ok((inode.size(), inode.core.flags.get())))?;
         if flags & FLAG_TRUNCATING == 0 {
             return Ok(());
         }

@@ -29,13 +29,23 @@ fn a_file_outlives_a_power_cut() {
     mkfs(&ram, &options(16 << 20)).unwrap();
     let (mut state, found) = State::mount(&ram, Mode::Write).unwrap();
     assert!(found.clean);
-    let new = NewInode { mode: S_IFREG | 0o644, time: 5, ..NewInode::default() };
-    let dir = NewInode { mode: S_IFDIR | 0o755, time: 5, ..NewInode::default() };
+    let new = NewInode {
+        mode: S_IFREG | 0o644,
+        time: 5,
+        ..NewInode::default()
+    };
+    let dir = NewInode {
+        mode: S_IFDIR | 0o755,
+        time: 5,
+        ..NewInode::default()
+    };
     let d = state.create(Ino::ROOT, b"d", None, &dir, &[]).unwrap();
     for i in 0..500u32 {
         let name = format!("file{i}");
         let ino = state.create(d, name.as_bytes(), None, &new, &[]).unwrap();
-        state.write(ino, 0, format!("hello {i}").as_bytes(), 6).unwrap();
+        state
+            .write(ino, 0, format!("hello {i}").as_bytes(), 6)
+            .unwrap();
     }
     let image = ram.image();
     let other = Ram::from_image(image);
@@ -50,7 +60,9 @@ fn a_file_outlives_a_power_cut() {
     }
     let free = state.free();
     for i in 0..500u32 {
-        let ino = state.unlink(d, format!("file{i}").as_bytes(), false, 7).unwrap();
+        let ino = state
+            .unlink(d, format!("file{i}").as_bytes(), false, 7)
+            .unwrap();
         state.reap(ino).unwrap();
     }
     assert_eq!(state.free().raw(), free.raw() + 500);

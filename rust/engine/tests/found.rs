@@ -33,7 +33,11 @@ fn mounted(ram: &Ram) -> State<'_> {
 }
 
 fn file(state: &mut State<'_>, name: &[u8]) -> Ino {
-    let new = NewInode { mode: S_IFREG | 0o644, time: 5, ..NewInode::default() };
+    let new = NewInode {
+        mode: S_IFREG | 0o644,
+        time: 5,
+        ..NewInode::default()
+    };
     state.create(Ino::ROOT, name, None, &new, &[]).unwrap()
 }
 
@@ -71,7 +75,11 @@ fn attributes_that_cannot_be_are_refused_by_the_plan() {
         assert_eq!(state.set_attr(&attr), Err(Error::Invalid));
     }
     for (mode, flags) in [(0o170_644, 0), (S_IFREG, 1 << 20)] {
-        let new = NewInode { mode, flags, ..NewInode::default() };
+        let new = NewInode {
+            mode,
+            flags,
+            ..NewInode::default()
+        };
         let result = state.create(Ino::ROOT, b"g", None, &new, &[]);
         assert_eq!(result, Err(Error::Invalid));
     }
@@ -115,7 +123,10 @@ fn a_long_symlink_may_find_no_memory() {
     let ram = made(16 << 20, None);
     for n in 0.. {
         let mut state = mounted(&ram);
-        let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
+        let new = NewInode {
+            mode: S_IFLNK | 0o777,
+            ..NewInode::default()
+        };
         memory::fail_after(Some(n));
         let result = state.create(Ino::ROOT, b"link", None, &new, &[b'x'; 4095]);
         memory::fail_after(None);
@@ -128,7 +139,9 @@ fn a_long_symlink_may_find_no_memory() {
         }
         let other = file(&mut state, n.to_string().as_bytes());
         clean(&mut state);
-        state.unlink(Ino::ROOT, n.to_string().as_bytes(), false, 6).unwrap();
+        state
+            .unlink(Ino::ROOT, n.to_string().as_bytes(), false, 6)
+            .unwrap();
         state.reap(other).unwrap();
     }
 }
@@ -144,9 +157,15 @@ fn only_regular_files_have_blocks() {
     let mut attr = SetAttr::default();
     attr.ino.set(Ino::ROOT.raw());
     let (from, to) = (FileBlock::new(0), FileBlock::END);
-    assert_eq!(state.unmap(Ino::ROOT, from, to, &attr, &attr), Err(Error::Invalid));
+    assert_eq!(
+        state.unmap(Ino::ROOT, from, to, &attr, &attr),
+        Err(Error::Invalid)
+    );
     let some = FileBlock::new(3);
-    assert_eq!(state.preallocate(Ino::ROOT, from, some, None, 7), Err(Error::Invalid));
+    assert_eq!(
+        state.preallocate(Ino::ROOT, from, some, None, 7),
+        Err(Error::Invalid)
+    );
     clean(&mut state);
 }
 
@@ -155,8 +174,13 @@ fn only_regular_files_have_blocks() {
 fn a_cold_symlink_may_find_no_memory_at_its_end() {
     let ram = made(16 << 20, None);
     let mut state = mounted(&ram);
-    let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
-    let ino = state.create(Ino::ROOT, b"link", None, &new, &[b'x'; 4095]).unwrap();
+    let new = NewInode {
+        mode: S_IFLNK | 0o777,
+        ..NewInode::default()
+    };
+    let ino = state
+        .create(Ino::ROOT, b"link", None, &new, &[b'x'; 4095])
+        .unwrap();
     state.unlink(Ino::ROOT, b"link", false, 6).unwrap();
     state.unmount().unwrap();
     for n in 0.. {
@@ -180,7 +204,10 @@ fn a_directory_may_find_no_memory_when_it_grows() {
     let mut failed = 0;
     let mut state = mounted(&ram);
     while names < 40 {
-        let new = NewInode { mode: S_IFREG | 0o600, ..NewInode::default() };
+        let new = NewInode {
+            mode: S_IFREG | 0o600,
+            ..NewInode::default()
+        };
         for n in 0.. {
             memory::fail_after(Some(n));
             let name = names.to_string();
@@ -191,7 +218,13 @@ fn a_directory_may_find_no_memory_when_it_grows() {
                 Err(error) => assert_eq!(error, Error::NoMemory),
             }
             failed += 1;
-            assert_eq!(state.set_attr(&SetAttr { ino: 2.into(), ..SetAttr::default() }), Ok(()));
+            assert_eq!(
+                state.set_attr(&SetAttr {
+                    ino: 2.into(),
+                    ..SetAttr::default()
+                }),
+                Ok(())
+            );
         }
         names += 1;
     }
