@@ -123,6 +123,12 @@ impl Frames {
         self.frames.get(at).map(|frame| &*frame.page)
     }
 
+    /// Whether the node at `block` was changed in the present epoch.
+    pub fn is_changed(&self, env: &dyn Env, block: Block) -> bool {
+        let frame = self.index.get(block.raw()).and_then(|at| self.frames.get(at));
+        frame.is_some_and(|frame| frame.epoch == env.epoch())
+    }
+
     /// Makes room for `more` nodes: that many [`Frames::create`] will not ask for memory.
     pub fn reserve(&mut self, more: usize) -> Result<(), AllocError> {
         let total = self.frames.len().checked_add(more).ok_or(AllocError)?;

@@ -231,3 +231,56 @@ fn a_directory_may_find_no_memory_when_it_grows() {
     assert!(failed > 50);
     clean(&mut state);
 }
+
+/// Whether nodes are joined must not depend on what happened to be in DRAM: replay would else need
+/// places that a running system had used for something else.
+#[test]
+fn replay_joins_the_same_nodes() {
+    let ram = made(4 << 30, None);
+    let name = |n: u64| format!("{n:0200}").into_bytes();
+    let mut state = mounted(&ram);
+    let target = file(&mut state, b"target");
+    let new = NewInode { mode: S_IFDIR | 0o700, ..NewInode::default() };
+    let dir = state.create(Ino::ROOT, b"dir", None, &new, &[]).unwrap();
+    for n in 0..6000 {
+        state.link(dir, &name(n), target, 5).unwrap();
+    }
+    state.unmount().unwrap();
+    let names = || {
+        let mut state = mounted(&ram);
+        let mut all = Vec::new();
+        let mut list = |entry: engine::dir::Entry<'_>| {
+            all.push(entry.name.to_vec());
+            std::ops::ControlFlow::Continue(())
+        };
+        state.readdir(dir, 0, &mut list).unwrap();
+        all
+    };
+    // Thin out one by one, so that no neighbour is in DRAM and nothing is joined.
+    for (n, name) in names().iter().enumerate() {
+        if n % 12 < 8 {
+            let mut state = mounted(&ram);
+            state.unlink(dir, name, false, 6).unwrap();
+            state.unmount().unwrap();
+        }
+    }
+    let all = names();
+    let mut state = mounted(&ram);
+    state.readdir(dir, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    // One here and there: its leaf is joined with its neighbours, and places come free.
+    for name in all.iter().step_by(12) {
+        state.unlink(dir, name, false, 7).unwrap();
+    }
+    // They are used for something else.
+    let free = state.free();
+    let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
+    let mut made = 0u32;
+    while state.free() == free {
+        let name = format!("link{made}");
+        state.create(Ino::ROOT, name.as_bytes(), None, &new, &[b'x'; 800]).unwrap();
+        made += 1;
+    }
+    eprintln!("{} entries left, {made} links made", all.len());
+    drop(state);
+    clean(&mut mounted(&ram));
+}

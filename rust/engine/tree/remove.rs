@@ -5,6 +5,11 @@
 //! A removal itself never needs memory or a place. Tidying up behind it (joining nodes that became
 //! empty in part) is a change of its own, in which the tree is whole before and after; what stands
 //! in its way only means that it is left for another time.
+//!
+//! What is joined must be the same in replay as it was in the running system, or replay would need
+//! places that the running system had freed by joining, and used for something else. So it must
+//! not depend on which nodes happen to be in DRAM: a neighbour is joined only if it was *changed in
+//! this epoch*, that is since the last cut, and so by the very records that replay sees too.
 
 use super::{broken, insert, Key, Path, Resources, Root, TreeMut};
 use crate::env::Env;
@@ -100,7 +105,8 @@ impl TreeMut<'_> {
         Ok(())
     }
 
-    /// Joins the node of `path` at `level` with a neighbour that is in DRAM; whether it did.
+    /// Joins the node of `path` at `level` with a neighbour that was changed in this epoch; whether
+    /// it did.
     #[inline(never)]
     fn join(
         &mut self,
@@ -114,7 +120,7 @@ impl TreeMut<'_> {
         let pair = [step.at.checked_sub(1), Some(step.at)]
             .into_iter()
             .flatten()
-            .find(|left| self.can_join(step.block, above, *left));
+            .find(|left| self.can_join(env, step.block, above, *left));
         let Some(at) = pair else {
             return Ok(false);
         };
@@ -148,12 +154,13 @@ impl TreeMut<'_> {
         Ok(true)
     }
 
-    /// Whether the children `left` and `left + 1` of a node are in DRAM and small enough.
-    fn can_join(&self, parent: Block, above: u8, left: usize) -> bool {
+    /// Whether the children `left` and `left + 1` of a node are small enough, and both changed in
+    /// this epoch: see the module's essay.
+    fn can_join(&self, env: &dyn Env, parent: Block, above: u8, left: usize) -> bool {
         let used = |at: usize| {
             let child = self.node(parent, above).ok()?.child(at)?;
             let node = self.node(child, above.checked_sub(1)?).ok()?;
-            Some(node.used())
+            self.frames.is_changed(env, child).then(|| node.used())
         };
         let (Some(a), Some(b)) = (used(left), used(left.saturating_add(1))) else {
             return false;
