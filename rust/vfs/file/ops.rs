@@ -62,6 +62,11 @@ impl OpFlags {
     /// Direct writes of several threads may run side by side.
     pub const PARALLEL_DIRECT_WRITE: Self = Self(bindings::FOP_DIO_PARALLEL_WRITE);
 
+    /// Reads and writes that are not `O_DIRECT` heed [`Kiocb::no_wait`] too. Without it the VFS
+    /// refuses such writes.
+    pub const BUFFERED_NO_WAIT: Self =
+        Self(bindings::FOP_BUFFER_RASYNC | bindings::FOP_BUFFER_WASYNC);
+
     /// Both sets.
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
