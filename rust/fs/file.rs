@@ -21,7 +21,7 @@ pub(crate) struct OpenFile;
 impl file::Operations for OpenFile {
     type FileSystem = Ferrox;
 
-    const FLAGS: OpFlags = OpFlags::MMAP_SYNC;
+    const FLAGS: OpFlags = OpFlags::MMAP_SYNC.and(OpFlags::BUFFERED_NO_WAIT);
     const HUGE_MAPPINGS: bool = true;
 
     fn open(inode: &INode, file: &mut Opening<'_, Ferrox>) -> kernel::error::Result {
