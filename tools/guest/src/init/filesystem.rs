@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
-use guest::plan::{Fs, DEV, MNT};
+use guest::plan::{Fs, DEV, MNT, PATH};
 
 use crate::ground;
 
@@ -122,6 +122,7 @@ fn is_empty(device: &str) -> Result<bool> {
 fn shell(line: &str) -> Result<()> {
     let done = Command::new("/bin/sh")
         .args(["-c", line])
+        .env("PATH", PATH)
         .output()
         .with_context(|| line.to_owned())?;
     if !done.status.success() {
