@@ -15,7 +15,7 @@ import tarfile
 
 tarball, directory = sys.argv[1:]
 for turn in itertools.count(1):
-    with tarfile.open(tarball) as tar:
+    with tarfile.open(tarball, "r:gz") as tar:
         for member in tar:
             tar.extract(member, os.path.join(directory, str(turn)), filter="tar")
             if member.isfile():

@@ -27,7 +27,11 @@ now() { date +%s%N; }
 
 check() {
 	case $FS in
-	ferrox) fsck.ferrox -n "$DEV" ;;
+	ferrox)
+		fsck.ferrox -n "$DEV" >/tmp/fsck 2>&1 || { cat /tmp/fsck; return 1; }
+		# Of its lines the verdict and the count, as one.
+		sed 's/^[^:]*: //' /tmp/fsck | paste -sd';' | sed 's/;/; /g; s/, [0-9]* blocks free$//'
+		;;
 	xfs) xfs_repair -n "$DEV" && echo clean ;;
 	ext4) e2fsck -fn "$DEV" && echo clean ;;
 	esac
@@ -57,7 +61,7 @@ clone() {
 	git merge-base --is-ancestor "$commit" HEAD || { echo "acknowledged commit $commit is not in the history"; return 1; }
 	[ "$(git show "$commit:JOURNAL" | tail -n 1)" = "entry $n" ] || { echo "the commit of entry $n does not hold it"; return 1; }
 	count=$(git show HEAD:JOURNAL | wc -l)
-	[ "$count" -le $((n + 1)) ] || { echo "$n commits were acknowledged, $count are here"; return 1; }
+	[ "$count" -ge "$n" ] || { echo "$n commits were acknowledged, $count are here"; return 1; }
 	# And the work goes on: only the lock of the git that died is in the way.
 	rm -f .git/index.lock .git/HEAD.lock .git/refs/heads/main.lock
 	git reset -q --hard && echo "after the power cut" >>JOURNAL && git commit -q -a -m "after" || return
@@ -71,23 +75,27 @@ unpacked() {
 	echo "$(wc -l <"$here/source.sha256") files of before, every SHA-256 right"
 }
 
-# Of what was being unpacked: each acknowledged file by its checksum, and no file too many.
+# Of what was being unpacked: each acknowledged file by its checksum. Of the others only the one
+# that was being written may be unfinished.
 unpacking() {
-	local found n
+	local found n unfinished
 	cd "$MNT/again" || return
-	n=$(grep -c '^file ' "$acked")
-	sed -n 's,^file ,,p' "$acked" | awk -v sums="$here/source.sha256" '
-		BEGIN { while ((getline line < sums) > 0) { sum = line; sub(/ .*/, "", sum); sub(/^[^ ]*  /, "", line); of[line] = sum } }
-		{ name = $0; sub(/^[0-9]+\//, "", name); print of[name] "  " $0 }' >/tmp/expected
-	[ "$(wc -l </tmp/expected)" = "$n" ] || return
-	sha256sum --quiet -c /tmp/expected || return
-	found=$(find . -type f | wc -l)
-	# The one that was being written may be there, whole or not.
-	if [ "$found" -lt "$n" ] || [ "$found" -gt $((n + 1)) ]; then
-		echo "$n files were acknowledged, $found are here"
+	sed -n 's,^file ,,p' "$acked" | sort >/tmp/acknowledged
+	find . -type f | sed 's,^\./,,' | sort >/tmp/found
+	# The checksum that each name ought to have; the first part is the turn.
+	awk 'NR == FNR { sum = $1; sub(/^[^ ]*  /, ""); of[$0] = sum; next }
+		{ name = $0; sub(/^[0-9]+\//, "", name); print of[name] "  " $0 }' \
+		"$here/source.sha256" /tmp/found >/tmp/expected
+	n=$(wc -l </tmp/acknowledged) found=$(wc -l </tmp/found)
+	[ -z "$(comm -23 /tmp/acknowledged /tmp/found)" ] ||
+		{ echo "acknowledged, and not here: $(comm -23 /tmp/acknowledged /tmp/found | head -n 3)"; return 1; }
+	sha256sum -c /tmp/expected 2>/dev/null | sed -n 's/: FAILED$//p' | sort >/tmp/unfinished
+	unfinished=$(wc -l </tmp/unfinished)
+	if [ -n "$(comm -12 /tmp/acknowledged /tmp/unfinished)" ] || [ "$unfinished" -gt 1 ]; then
+		echo "wrong contents: $(head -n 3 /tmp/unfinished)"
 		return 1
 	fi
-	echo "$found files here, $n acknowledged, every SHA-256 right"
+	echo "$found files here, $n acknowledged; every SHA-256 right$([ "$unfinished" = 0 ] || echo ', but of the one in flight')"
 }
 
 ledger() { python3 "$here/ledger.py" verify "$MNT/ledger.db" "$(last sqlite)"; }
