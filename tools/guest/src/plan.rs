@@ -12,6 +12,8 @@ pub const MNT: &str = "/mnt";
 pub const DEV: &str = "/dev/pmem0";
 /// Where the files of `EXTRA=` are, and `$EXTRA`.
 pub const EXTRA: &str = "/extra";
+/// Where programs are found, the built tools first.
+pub const PATH: &str = "/ferrox/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Name of the virtio-serial port that reports go through.
 pub const PORT: &str = "ferrox";
 
@@ -73,7 +75,7 @@ impl Fs {
     /// one that asks nothing about what was there.
     pub fn mkfs(self, options: &str, force: bool) -> Option<String> {
         let (command, forced) = match self {
-            Self::Ferrox => ("/ferrox/bin/mkfs.ferrox -q", "-f"),
+            Self::Ferrox => ("mkfs.ferrox -q", "-f"),
             Self::Xfs => ("mkfs.xfs -q -m reflink=1,rmapbt=1", "-f"),
             // On a small device it would take blocks of 1024 bytes, with which there is no DAX.
             Self::Ext4 => ("mkfs.ext4 -q -b 4096", "-F"),

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, Context, Result};
-use guest::plan::{Fs, Job, Plan, DEV, EXTRA, MNT, PLAN, PORT};
+use guest::plan::{Fs, Job, Plan, DEV, EXTRA, MNT, PATH, PLAN, PORT};
 use guest::report::{send, Event, Frame, Outcome};
 
 use crate::filesystem::FileSystem;
@@ -132,10 +132,7 @@ fn put(port: &Port, frame: &Frame) -> Result<()> {
 fn environment(mut command: Command, plan: &Plan, fs: Fs) -> Command {
     command
         .env_clear()
-        .env(
-            "PATH",
-            "/ferrox/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", PATH)
         .env("HOME", "/root")
         .env("LC_ALL", "C.UTF-8")
         .env("TERM", "linux")
