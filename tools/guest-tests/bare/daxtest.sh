@@ -194,7 +194,15 @@ pages = count("pages")
 os.pwrite(fd, b"z", 4 << 20)
 m[(4 << 20) + 5] = 3
 check(count("pages") > pages, "where a block is there already, 4 KiB")
+pages = count("pages")
+m[(4 << 20) + 5] = 4
+check(count("pages") == pages, "a page that was stored to is writable")
+os.fsync(fd)
+m[(4 << 20) + 5] = 5
+check(count("pages") == pages + 1, "and after fsync, which wrote it back, is not")
 m.flush()
+m[(4 << 20) + 5] = 6
+check(count("pages") == pages + 2, "nor after msync")
 
 before = count("fsyncs")
 sfd = new("sync", 4 * PAGE)
