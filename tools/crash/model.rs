@@ -482,10 +482,10 @@ impl Model {
     pub fn preallocate(&mut self, ino: u64, from: u64, to: u64, size: Option<u64>, time: u64) {
         let node = self.change(ino);
         for at in from..to {
-            if !node.blocks.contains_key(&at) {
-                node.blocks.insert(at, Slot::Unwritten);
+            node.blocks.entry(at).or_insert_with(|| {
                 node.ctime = time;
-            }
+                Slot::Unwritten
+            });
         }
         if let Some(size) = size {
             node.size = size;

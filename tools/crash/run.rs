@@ -66,9 +66,15 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// A number from the environment, or `usual`.
+/// Whether the long run is asked for: `FERROX_LONG`.
+pub fn is_long() -> bool {
+    std::env::var_os("FERROX_LONG").is_some_and(|text| !text.is_empty() && text != "0")
+}
+
+/// A number from the environment, or `usual`; ten times that in the long run.
 pub fn setting(name: &str, usual: u64) -> u64 {
     let text = std::env::var(name).ok();
+    let usual = if is_long() { usual * 10 } else { usual };
     text.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 

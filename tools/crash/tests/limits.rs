@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Large things: a device of 64 TiB, a file at the end of what a file can be, directories and files
-//! with a hundred thousand entries and extents; with a million in the long run (`--ignored`).
+//! with a hundred thousand entries and extents; with a million in the long run (`FERROX_LONG`).
 
 use crash::check;
-use crash::run::options;
+use crash::run::{is_long, options};
 use engine::error::Error;
 use engine::mkfs::mkfs;
 use engine::plan::NewInode;
@@ -127,23 +127,17 @@ fn extents(bytes: u64, count: u64) {
 }
 
 #[test]
-fn a_hundred_thousand_entries() {
-    entries(256 << 20, 100_000);
+fn a_directory_of_very_many_entries() {
+    match is_long() {
+        false => entries(256 << 20, 100_000),
+        true => entries(2 << 30, 1_000_000),
+    }
 }
 
 #[test]
-fn a_hundred_thousand_extents() {
-    extents(1 << 30, 100_000);
-}
-
-#[test]
-#[ignore = "long: make check-long"]
-fn a_million_entries() {
-    entries(2 << 30, 1_000_000);
-}
-
-#[test]
-#[ignore = "long: make check-long"]
-fn a_million_extents() {
-    extents(16 << 30, 1_000_000);
+fn a_file_of_very_many_extents() {
+    match is_long() {
+        false => extents(1 << 30, 100_000),
+        true => extents(16 << 30, 1_000_000),
+    }
 }
