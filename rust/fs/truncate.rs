@@ -87,18 +87,18 @@ pub(crate) fn zero_to_block_end(
     from: u64,
     to: u64,
 ) -> Result<bool> {
-    zero_in_block(mount, owner, from..to.min(from.next_multiple_of(BLOCK_SIZE)))
+    zero_in_block(
+        mount,
+        owner,
+        from..to.min(from.next_multiple_of(BLOCK_SIZE)),
+    )
 }
 
 /// Zeroes a range within one block, if that is a written one; not durable before a fence. Returns
 /// whether anything was stored.
 ///
 /// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
-pub(crate) fn zero_in_block(
-    mount: &Mount,
-    owner: &Arc<Owner>,
-    range: Range<u64>,
-) -> Result<bool> {
+pub(crate) fn zero_in_block(mount: &Mount, owner: &Arc<Owner>, range: Range<u64>) -> Result<bool> {
     let len = range.end.saturating_sub(range.start);
     if len == 0 {
         return Ok(false);

@@ -189,6 +189,8 @@ impl Writer<'_> {
     }
 
     /// Fills blocks that nobody sees, and publishes them.
+    // Each of these has a stack frame of its own: together they were too large for one.
+    #[inline(never)]
     fn fresh(&self, at: u64, from: &mut IovIterSource<'_>, most: usize) -> Result<usize> {
         loop {
             // No lock but `i_rwsem` is held.
@@ -276,6 +278,7 @@ impl Writer<'_> {
     }
 
     /// Makes the blocks of `written` part of the file. Returns how many blocks that is.
+    #[inline(never)]
     fn publish(
         &self,
         quiet: &Guard<'_, Ferrox, Exclusive>,
