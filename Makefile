@@ -73,5 +73,6 @@ doc: setup
 	@tools/in-root sphinx-build -q -W --keep-going -b html Documentation build/doc
 	@tools/in-root sphinx-build -q -W --keep-going -b man Documentation build/man
 
+# What was built under sudo belongs to root.
 clean:
-	rm -rf build
+	@rm -rf build 2>/dev/null || tools/in-root rm -rf /ferrox/build
