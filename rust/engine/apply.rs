@@ -377,12 +377,14 @@ fn set_target(
         return Ok(());
     }
     inode.with_tree(&mut |tree| {
-        for (at, piece) in (0u64..).zip(target.chunks(TARGET_PIECE)) {
+        let mut at = 0u64;
+        for piece in target.chunks(TARGET_PIECE) {
             let mut res = Resources {
                 places: group.places(),
                 arena,
             };
             tree.insert(env, &mut res, [at, 0, 0], piece)?;
+            at = at.saturating_add(1);
         }
         Ok(())
     })?;

@@ -278,6 +278,20 @@ pub fn insert(
         }
         grow(env, arena, dir, group)?;
     }
+    insert_tree(env, arena, dir, group, entry)?;
+    dir.core.items.set(dir.core.items.get().saturating_add(1));
+    Ok(())
+}
+
+#[inline(never)]
+fn insert_tree(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+    entry: Entry<'_>,
+) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
     let mut value = [0u8; VALUE_MAX];
     let len = encode(&mut value, entry).ok_or(bad)?;
     let value = value.get(..len).ok_or(bad)?;
@@ -288,9 +302,7 @@ pub fn insert(
         };
         tree.insert(env, &mut res, [entry.cookie, 0, 0], value)
     })
-    .map_err(|error| state_error(error, bad))?;
-    dir.core.items.set(dir.core.items.get().saturating_add(1));
-    Ok(())
+    .map_err(|error| state_error(error, bad))
 }
 
 fn state_error(error: Error, bad: Error) -> Error {
@@ -311,6 +323,7 @@ fn encode(to: &mut [u8], entry: Entry<'_>) -> Option<usize> {
     head.as_bytes().len().checked_add(entry.name.len())
 }
 
+#[inline(never)]
 fn insert_inline(dir: &mut InodeObject, entry: Entry<'_>) -> Result {
     let bad = Check::RecordState.inode(dir.ino());
     let mut at = dir.inline().len();
@@ -421,27 +434,46 @@ pub fn replace(
     ino: Ino,
     kind: u8,
 ) -> Result {
-    let bad = Check::RecordState.inode(dir.ino());
     if dir.fork() == Fork::Tree {
-        let mut bytes = [0u8; VALUE_MAX];
-        let mut len = 0;
-        dir.loading(env, &mut |tree| {
-            let value = tree.get([cookie, 0, 0])?.ok_or(bad)?;
-            put(&mut bytes, 0, value).ok_or(bad)?;
-            len = value.len();
-            Ok(())
-        })?;
-        put(&mut bytes, 0, &ino.raw().to_le_bytes()).ok_or(bad)?;
-        put(&mut bytes, 8, &[kind]).ok_or(bad)?;
-        let value = bytes.get(..len).ok_or(bad)?;
-        return dir.with_tree(&mut |tree| {
-            let mut res = Resources {
-                places: group.places(),
-                arena,
-            };
-            tree.update(env, &mut res, [cookie, 0, 0], value)
-        });
+        replace_in_tree(env, arena, dir, group, cookie, ino, kind)
+    } else {
+        replace_inline(dir, cookie, ino, kind)
     }
+}
+
+#[inline(never)]
+fn replace_in_tree(
+    env: &dyn Env,
+    arena: &mut Arena,
+    dir: &mut InodeObject,
+    group: &mut GroupObject,
+    cookie: u64,
+    ino: Ino,
+    kind: u8,
+) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
+    let mut bytes = [0u8; VALUE_MAX];
+    let mut len = 0;
+    dir.loading(env, &mut |tree| {
+        let value = tree.get([cookie, 0, 0])?.ok_or(bad)?;
+        put(&mut bytes, 0, value).ok_or(bad)?;
+        len = value.len();
+        Ok(())
+    })?;
+    put(&mut bytes, 0, &ino.raw().to_le_bytes()).ok_or(bad)?;
+    put(&mut bytes, 8, &[kind]).ok_or(bad)?;
+    let value = bytes.get(..len).ok_or(bad)?;
+    dir.with_tree(&mut |tree| {
+        let mut res = Resources {
+            places: group.places(),
+            arena,
+        };
+        tree.update(env, &mut res, [cookie, 0, 0], value)
+    })
+}
+
+fn replace_inline(dir: &mut InodeObject, cookie: u64, ino: Ino, kind: u8) -> Result {
+    let bad = Check::RecordState.inode(dir.ino());
     let mut found = None;
     for entry in InlineEntries::of(dir) {
         let (offset, _, entry) = entry?;

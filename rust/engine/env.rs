@@ -123,6 +123,24 @@ pub trait Env {
     fn spill(&self, home: Block, lines: u64, node: &[u8; 4096]) -> Result<()>;
 }
 
+impl<E: Env> Env for memory::Box<E> {
+    fn media(&self) -> &dyn Media {
+        (**self).media()
+    }
+
+    fn volume(&self) -> &Volume {
+        (**self).volume()
+    }
+
+    fn epoch(&self) -> Epoch {
+        (**self).epoch()
+    }
+
+    fn spill(&self, home: Block, lines: u64, node: &[u8; 4096]) -> Result<()> {
+        (**self).spill(home, lines, node)
+    }
+}
+
 /// Iterates over the lines whose bits are set, as byte offsets in the node.
 pub fn lines_of(mask: u64) -> impl Iterator<Item = usize> {
     (0..64u32)

@@ -78,7 +78,8 @@ impl Chunks {
     }
 
     fn add(&mut self, start: Block, len: u64, used: [u64; 8], dirty: bool) -> Result {
-        let taken: u64 = used.iter().map(|w| u64::from(w.count_ones())).sum();
+        let taken = used.iter().map(|w| u64::from(w.count_ones()));
+        let taken = taken.fold(0u64, u64::saturating_add);
         self.list.push(Chunk {
             start,
             len,
@@ -173,11 +174,10 @@ pub struct GroupObject {
 }
 
 impl GroupObject {
-    /// Opens a group: `item` is what the group tree says of it, `None` for one that nobody has
-    /// touched. Loads the chunk items.
-    pub fn open(env: &dyn Env, number: Group, item: Option<&format::group::Item>) -> Result<Self> {
+    /// A group that nobody has touched: all free.
+    pub fn untouched(env: &dyn Env, number: Group) -> Self {
         let len = env.volume().group_len(number).raw();
-        let mut group = Self {
+        Self {
             number,
             rmap: Root::EMPTY,
             inodes: Root::EMPTY,
@@ -192,28 +192,28 @@ impl GroupObject {
             dirty: false,
             at_cut: None,
             adopted: Vec::new(),
-        };
-        let Some(item) = item else {
-            return Ok(group);
-        };
-        group.rmap = Root {
+        }
+    }
+
+    /// Makes this the group that the group tree's `item` tells of. Loads the chunk items.
+    pub fn load(&mut self, env: &dyn Env, item: &format::group::Item) -> Result {
+        self.rmap = Root {
             block: Block::new(item.rmap_root.get()),
             level: item.rmap_level,
         };
-        group.inodes = Root {
+        self.inodes = Root {
             block: Block::new(item.inode_root.get()),
             level: item.inode_level,
         };
-        group.free = u64::from(item.free.get());
-        group.largest = u64::from(item.largest.get());
-        group.inode_count = item.inodes.get();
-        group.orphans = item.orphans.get();
-        group.next_index = u64::from(item.next_index.get());
-        if group.free > len {
-            return Err(Check::GroupItem.group(number));
+        self.free = u64::from(item.free.get());
+        self.largest = u64::from(item.largest.get());
+        self.inode_count = item.inodes.get();
+        self.orphans = item.orphans.get();
+        self.next_index = u64::from(item.next_index.get());
+        if self.free > env.volume().group_len(self.number).raw() {
+            return Err(Check::GroupItem.group(self.number));
         }
-        group.load_chunks(env)?;
-        Ok(group)
+        self.load_chunks(env)
     }
 
     fn load_chunks(&mut self, env: &dyn Env) -> Result {

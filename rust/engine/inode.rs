@@ -86,6 +86,7 @@ impl Inline {
 
     /// Replaces `remove` bytes at `at` by `insert`; `None`, and no change, when they do not fit, or
     /// memory was not reserved.
+    #[inline(never)]
     pub fn splice(&mut self, at: usize, remove: usize, insert: &[u8]) -> Option<()> {
         let tail = at.checked_add(remove)?;
         let rest = self.len.checked_sub(tail)?;
@@ -95,14 +96,11 @@ impl Inline {
         if len > INLINE_MAX || bytes.len() < INLINE_MAX {
             return None;
         }
-        // In the very form in which the library asks, so that its panic is seen to be dead.
-        let limit = bytes.len().checked_sub(rest)?;
-        let end = tail.checked_add(rest)?;
-        if tail > limit || to > limit {
-            return None;
-        }
         if rest != 0 && tail != to {
-            bytes.copy_within(tail..end, to);
+            // By way of a buffer: `copy_within` would bring its panic into the kernel object.
+            let mut moved = [0u8; INLINE_MAX];
+            put(&mut moved, 0, bytes.get(tail..tail.checked_add(rest)?)?)?;
+            put(bytes, to, moved.get(..rest)?)?;
         }
         put(bytes, at, insert)?;
         self.len = len;
@@ -201,25 +199,38 @@ impl InodeObject {
 
     /// Decodes and checks an item.
     pub fn decode(ino: Ino, item: &[u8]) -> Result<Self> {
-        let bad = Check::InodeItem.inode(ino);
-        let (core, rest) = Core::read_from_prefix(item).map_err(|_| bad)?;
-        let mut inode = Self::new(ino, core);
-        inode.reserve()?;
-        inode.inline.set(rest).ok_or(bad)?;
-        inode.check()?;
+        let mut inode = Self::new(ino, Core::default());
+        inode.fill(item)?;
         Ok(inode)
+    }
+
+    /// Takes over what an item says.
+    fn fill(&mut self, item: &[u8]) -> Result {
+        let bad = Check::InodeItem.inode(self.ino);
+        let (core, rest) = Core::ref_from_prefix(item).map_err(|_| bad)?;
+        self.core = *core;
+        self.reserve()?;
+        self.inline.set(rest).ok_or(bad)?;
+        self.check()
     }
 
     /// Loads an inode from its group; [`Error::NotFound`] if there is none of that number.
     pub fn load(env: &dyn Env, group: &mut GroupObject, ino: Ino) -> Result<Self> {
-        let mut inode = group.inode_tree_mut().loading(env, |tree| {
-            let item = tree.get([ino.index(), 0, 0])?.ok_or(Error::NotFound)?;
-            Self::decode(ino, item)
-        })?;
-        if let Some(frames) = group.reclaim(ino) {
-            inode.frames = frames;
-        }
+        let mut inode = Self::new(ino, Core::default());
+        inode.load_from(env, group)?;
         Ok(inode)
+    }
+
+    /// Makes this vacant object the inode of its number in `group`.
+    pub fn load_from(&mut self, env: &dyn Env, group: &mut GroupObject) -> Result {
+        let key = [self.ino.index(), 0, 0];
+        group.inode_tree_mut().loading(env, |tree| {
+            self.fill(tree.get(key)?.ok_or(Error::NotFound)?)
+        })?;
+        if let Some(frames) = group.reclaim(self.ino) {
+            self.frames = frames;
+        }
+        Ok(())
     }
 
     /// Everything that can be said of an item without looking elsewhere.

@@ -80,6 +80,8 @@ pub mod hash;
 pub mod inode;
 pub mod locked;
 pub mod log;
+// For the tools, as `check` is.
+#[cfg(not(CONFIG_RUST))]
 pub mod mkfs;
 pub mod node;
 pub mod overlay;

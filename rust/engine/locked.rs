@@ -95,9 +95,10 @@ impl<'a> Locked<'a> {
 
     /// Bytes of checkpoint area that the changes since the last call will need.
     pub fn take_charge(&mut self) -> u64 {
-        let groups: u64 = self.groups().map(GroupObject::take_charge).sum();
-        let inodes: u64 = self.inodes().map(InodeObject::take_charge).sum();
-        groups.saturating_add(inodes)
+        let groups = self.groups().map(GroupObject::take_charge);
+        let groups = groups.fold(0u64, u64::saturating_add);
+        let inodes = self.inodes().map(InodeObject::take_charge);
+        inodes.fold(groups, u64::saturating_add)
     }
 }
 

@@ -64,7 +64,7 @@ impl Overlay {
     pub fn patch(&self, media: &dyn Media, at: Addr, out: &mut [u8]) -> Result<(), MediaError> {
         let end = at.raw().saturating_add(count(out.len()));
         let first = at.block();
-        let begin = self.patches.partition_point(|patch| patch.home < first);
+        let begin = sort::partition(&self.patches, |patch| patch.home < first);
         for patch in self.patches.iter().skip(begin) {
             let Some(home) = patch.home.addr().filter(|home| home.raw() < end) else {
                 break;

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::extents::{self, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
 use crate::inode::is_kind;
-use crate::locked::{Locked, Work, MAX_GROUPS};
+use crate::locked::{Effects, Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
 use crate::tree::Root;
 use format::inode::{
@@ -464,77 +464,116 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
         effects,
     } = work;
     effects.freed.clear();
-    let decoded = Record::decode(record.kind(), record.payload())?;
     let mut tally = Tally::default();
-    match decoded {
-        Record::Map(r, list) => {
-            let ino = Ino::new(r.attr.ino.get());
-            let mut extents = 0u64;
-            for extent in list {
-                let piece = Piece::decode(env, ino, extent)?;
-                extents = extents.saturating_add(load_maps(
-                    env,
-                    locked,
-                    ino,
-                    piece.file,
-                    piece.end(),
-                    Some(&piece),
-                )?);
-            }
-            effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
-            let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
-            let changes = n.saturating_mul(3);
-            let grows = Grows {
-                fork: changes,
-                items: 2,
-                rmap: changes,
-            };
-            need(env, locked, ino, grows, &mut tally)?;
-        }
-        Record::Unmap(r) => {
-            let ino = Ino::new(r.attr.ino.get());
-            let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
-            let extents = load_maps(env, locked, ino, from, to, None)?;
-            effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
-            // Something grows only where an extent goes on behind the end.
-            let grows = if leaves_right(env, locked, ino, to)? {
-                Grows {
-                    fork: 2,
-                    items: 2,
-                    rmap: 2,
-                }
-            } else {
-                Grows::default()
-            };
-            need(env, locked, ino, grows, &mut tally)?;
-        }
-        Record::ChunkTake(r) => {
-            let group = locked.group(Group::new(r.group.get()))?;
-            let start = Block::new(r.start.get());
-            group
-                .rmap_mut()
-                .load_path(env, rmap_key(start, Owner::Nodes))?;
-            // The places of the new chunk itself come first.
-            let want = group.need(1, 2);
-            group.reserve_frames(want)?;
-            group.reserve_chunk()?;
+    match record.kind() {
+        Kind::Map => prepare_map(env, locked, record, effects, &mut tally)?,
+        Kind::Unmap => prepare_unmap(env, locked, record, effects, &mut tally)?,
+        Kind::ChunkTake => {
+            let want = prepare_chunk(env, locked, record)?;
             arena.reserve(index(want).saturating_add(STEP_PAGES))?;
             return Ok(());
         }
-        _ => {
-            let who = crate::apply::owners(env, &decoded)?;
-            let born = crate::apply::newborn(&decoded);
-            for ino in who.inodes() {
-                if Some(ino) == born {
-                    need_born(env, locked, ino, &mut tally)?;
-                } else {
-                    need(env, locked, ino, grows(&decoded, ino), &mut tally)?;
-                }
-            }
-        }
+        _ => prepare_names(env, locked, record, &mut tally)?,
     }
     let pages = tally.settle(locked, freeing)?;
     Ok(arena.reserve(index(pages).saturating_add(STEP_PAGES))?)
+}
+
+// One function for each kind, and none inlined into another: what a record decodes to would stand
+// on the stack once for each.
+
+#[inline(never)]
+fn prepare_map(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    effects: &mut Effects,
+    tally: &mut Tally,
+) -> Result {
+    let Record::Map(r, list) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let ino = Ino::new(r.attr.ino.get());
+    let mut extents = 0u64;
+    for extent in list {
+        let piece = Piece::decode(env, ino, extent)?;
+        let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(&piece))?;
+        extents = extents.saturating_add(more);
+    }
+    effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+    let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
+    let changes = n.saturating_mul(3);
+    let grows = Grows {
+        fork: changes,
+        items: 2,
+        rmap: changes,
+    };
+    need(env, locked, ino, grows, tally)
+}
+
+#[inline(never)]
+fn prepare_unmap(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    effects: &mut Effects,
+    tally: &mut Tally,
+) -> Result {
+    let Record::Unmap(r) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let ino = Ino::new(r.attr.ino.get());
+    let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
+    let extents = load_maps(env, locked, ino, from, to, None)?;
+    effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+    // Something grows only where an extent goes on behind the end.
+    let grows = if leaves_right(env, locked, ino, to)? {
+        Grows {
+            fork: 2,
+            items: 2,
+            rmap: 2,
+        }
+    } else {
+        Grows::default()
+    };
+    need(env, locked, ino, grows, tally)
+}
+
+#[inline(never)]
+fn prepare_chunk(env: &dyn Env, locked: &mut Locked<'_>, record: &Buffer) -> Result<u64> {
+    let Record::ChunkTake(r) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let group = locked.group(Group::new(r.group.get()))?;
+    let start = Block::new(r.start.get());
+    group
+        .rmap_mut()
+        .load_path(env, rmap_key(start, Owner::Nodes))?;
+    // The places of the new chunk itself come first.
+    let want = group.need(1, 2);
+    group.reserve_frames(want)?;
+    group.reserve_chunk()?;
+    Ok(want)
+}
+
+#[inline(never)]
+fn prepare_names(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    tally: &mut Tally,
+) -> Result {
+    let decoded = Record::decode(record.kind(), record.payload())?;
+    let who = crate::apply::owners(env, &decoded)?;
+    let born = crate::apply::newborn(&decoded);
+    for ino in who.inodes() {
+        if Some(ino) == born {
+            need_born(env, locked, ino, tally)?;
+        } else {
+            need(env, locked, ino, grows(&decoded, ino), tally)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an extent of the file reaches over `to` from before it.
@@ -589,6 +628,7 @@ fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) 
 
 /// What changes of one inode need. Loads the paths to its items, and reserves room in the frame
 /// table of its fork.
+#[inline(never)]
 fn need(
     env: &dyn Env,
     locked: &mut Locked<'_>,
@@ -623,6 +663,7 @@ fn need(
 }
 
 /// What a new inode needs: its item, an orphan item, and five nodes for a long target.
+#[inline(never)]
 fn need_born(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, tally: &mut Tally) -> Result {
     let number = ino.group().ok_or(Error::Invalid)?;
     let group = locked.group(number)?;

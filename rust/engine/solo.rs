@@ -9,7 +9,7 @@ use crate::area::AreaWriter;
 use crate::env::{Env, Media, Volume};
 use crate::error::{Error, Result};
 use crate::overlay::{Laid, Overlay};
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use format::{Block, Epoch};
 
 /// An [`Env`] for one thread.
@@ -17,7 +17,9 @@ pub struct Solo<'m> {
     pub(crate) media: &'m dyn Media,
     volume: Volume,
     epoch: Cell<Epoch>,
-    area: RefCell<Option<AreaWriter>>,
+    /// Taken out while it is used. (A `RefCell` counts its borrows with checked arithmetic, which
+    /// would bring a panic into the kernel object.)
+    area: Cell<Option<AreaWriter>>,
     /// What nodes are read from in place of `media`, while a checkpoint is not home and may not be
     /// brought there.
     laid: Option<Laid<'m>>,
@@ -30,7 +32,7 @@ impl<'m> Solo<'m> {
             media,
             volume,
             epoch: Cell::new(epoch),
-            area: RefCell::new(None),
+            area: Cell::new(None),
             laid: None,
         }
     }
@@ -50,15 +52,14 @@ impl<'m> Solo<'m> {
 
     /// Steps the epoch on, with the area of the cut.
     pub fn begin(&self, area: AreaWriter) -> Result {
-        *self.area.try_borrow_mut().map_err(|_| Error::Invalid)? = Some(area);
+        self.area.set(Some(area));
         self.epoch.set(self.epoch.get().next());
         Ok(())
     }
 
     /// Takes the area back, with all that was spilled.
     pub fn end(&self) -> Result<AreaWriter> {
-        let mut area = self.area.try_borrow_mut().map_err(|_| Error::Invalid)?;
-        area.take().ok_or(Error::Invalid)
+        self.area.take().ok_or(Error::Invalid)
     }
 
     /// Begins another life: the seed of the records changes with the number of the mount.
@@ -84,8 +85,9 @@ impl Env for Solo<'_> {
     }
 
     fn spill(&self, home: Block, lines: u64, node: &[u8; 4096]) -> Result<()> {
-        let mut area = self.area.try_borrow_mut().map_err(|_| Error::Invalid)?;
-        let area = area.as_mut().ok_or(Error::Invalid)?;
-        area.spill(self.media, home, lines, node)
+        let mut area = self.area.take().ok_or(Error::Invalid)?;
+        let spilled = area.spill(self.media, home, lines, node);
+        self.area.set(Some(area));
+        spilled
     }
 }

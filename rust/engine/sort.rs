@@ -62,6 +62,21 @@ fn exchange<T: Copy>(list: &mut [T], a: usize, b: usize) {
     }
 }
 
+/// Where the first element that is not `before` stands, in a list that has those that are first.
+/// (The library's own counts with checked arithmetic, which would bring a panic into the kernel
+/// object.)
+pub(crate) fn partition<T>(list: &[T], before: impl Fn(&T) -> bool) -> usize {
+    let (mut low, mut high) = (0, list.len());
+    while low < high {
+        let middle = low.saturating_add(high.saturating_sub(low) / 2);
+        match list.get(middle) {
+            Some(item) if before(item) => low = middle.saturating_add(1),
+            _ => high = middle,
+        }
+    }
+    low
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests {

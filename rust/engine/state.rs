@@ -27,8 +27,11 @@
 //! Without [`Mode::Write`] nothing is written: the area is laid over the media
 //! ([`crate::overlay`]), and what was replayed stays in DRAM.
 
+// Operations for the tools and the tests: the module's own are in `fs`, with its locks.
+#[cfg(not(CONFIG_RUST))]
 mod ops;
 
+#[cfg(not(CONFIG_RUST))]
 pub use ops::Written;
 
 use crate::apply::{self, Owners};
@@ -79,11 +82,12 @@ pub(crate) struct OpenGroup {
 
 /// A whole filesystem.
 pub struct State<'m> {
-    pub(crate) env: Solo<'m>,
-    pub(crate) geometry: Geometry,
+    // What is large lies in memory of its own: a state is moved about on kernel stacks.
+    pub(crate) env: Box<Solo<'m>>,
+    pub(crate) geometry: Box<Geometry>,
     pub(crate) sb: Super,
     pub(crate) groups: Vec<OpenGroup>,
-    pub(crate) group_tree: GroupTree,
+    pub(crate) group_tree: Box<GroupTree>,
     pub(crate) inodes: Vec<Box<InodeObject>>,
     pub(crate) rings: Vec<Ring>,
     pub(crate) next_ring: usize,
@@ -105,14 +109,14 @@ impl<'m> State<'m> {
         let group_tree = GroupTree::open(&sb, &geometry)?;
         let epoch = Epoch::new(sb.epoch.get()).next();
         Ok(Self {
-            env: Solo::new(media, volume, epoch),
+            env: Box::new(Solo::new(media, volume, epoch))?,
             lsn: Lsn::new(sb.cut.get().max(sb.lsn_base.get())),
             free: sb.free.get(),
             inode_count: sb.inodes.get(),
-            geometry,
+            geometry: Box::new(geometry)?,
             sb,
             groups: Vec::new(),
-            group_tree,
+            group_tree: Box::new(group_tree)?,
             inodes: Vec::new(),
             rings: Vec::new(),
             next_ring: 0,
@@ -173,7 +177,7 @@ impl<'m> State<'m> {
     fn replay(&mut self) -> Result<u64> {
         let media = self.env.media;
         let volume = *self.env.volume();
-        let geometry = self.geometry;
+        let geometry = *self.geometry;
         let mut merge = Merge::new(
             media,
             &volume,
@@ -287,12 +291,19 @@ impl<'m> State<'m> {
     }
 
     pub(crate) fn find_inode(&self, ino: Ino) -> core::result::Result<usize, usize> {
-        self.inodes.binary_search_by_key(&ino, |inode| inode.ino())
+        let at = crate::sort::partition(&self.inodes, |inode| inode.ino() < ino);
+        match self.inodes.get(at) {
+            Some(inode) if inode.ino() == ino => Ok(at),
+            _ => Err(at),
+        }
     }
 
     pub(crate) fn find_group(&self, group: Group) -> core::result::Result<usize, usize> {
-        self.groups
-            .binary_search_by_key(&group, |open| open.object.number())
+        let at = crate::sort::partition(&self.groups, |open| open.object.number() < group);
+        match self.groups.get(at) {
+            Some(open) if open.object.number() == group => Ok(at),
+            _ => Err(at),
+        }
     }
 
     /// Makes sure that a group is open.
@@ -304,11 +315,11 @@ impl<'m> State<'m> {
                     return Err(Error::NotFound);
                 }
                 let item = self.group_tree.get(&self.env, group)?;
-                let object = GroupObject::open(&self.env, group, item.as_ref())?;
-                let open = OpenGroup {
-                    object: Box::new(object)?,
-                    free: None,
-                };
+                let mut object = Box::new(GroupObject::untouched(&self.env, group))?;
+                if let Some(item) = &item {
+                    object.load(&self.env, item)?;
+                }
+                let open = OpenGroup { object, free: None };
                 self.groups.insert(at, open)?;
                 at
             }
@@ -343,8 +354,9 @@ impl<'m> State<'m> {
         self.open_group(number)?;
         let group = self.find_group(number).map_err(|_| Error::Invalid)?;
         let open = self.groups.get_mut(group).ok_or(Error::Invalid)?;
-        let inode = InodeObject::load(&self.env, &mut open.object, ino)?;
-        self.inodes.insert(at, Box::new(inode)?)?;
+        let mut inode = Box::new(InodeObject::new(ino, Default::default()))?;
+        inode.load_from(&self.env, &mut open.object)?;
+        self.inodes.insert(at, inode)?;
         Ok(())
     }
 
@@ -529,12 +541,12 @@ impl<'m> State<'m> {
             groups.push(open.object)?;
         }
         Ok(Parts {
-            geometry: self.geometry,
+            geometry: *self.geometry,
             volume: *self.env.volume(),
             epoch: self.env.epoch(),
             sb: self.sb,
             groups,
-            group_tree: self.group_tree,
+            group_tree: self.group_tree.into_inner(),
             rings: self.rings,
             lsn: self.lsn,
             free: Blocks::new(self.free),

@@ -312,7 +312,7 @@ fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
     while let Some(object) = parts.groups.pop() {
         let at = usize::try_from(object.number().raw()).map_err(|_| EINVAL)?;
         if let Some(slot) = known.get_mut(at) {
-            *slot = Known::Open(object.into_inner());
+            *slot = Known::Open(object);
         }
     }
     let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;

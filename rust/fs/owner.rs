@@ -119,7 +119,6 @@ impl Lingering {
 
 /// What is known of a group.
 #[expect(
-    clippy::large_enum_variant,
     reason = "nearly all slots in use are open ones"
 )]
 pub(crate) enum Known {
@@ -128,7 +127,7 @@ pub(crate) enum Known {
     /// Its item in the group tree; nobody has opened it yet.
     Item(Item),
     /// It is open.
-    Open(GroupObject),
+    Open(memory::Box<GroupObject>),
 }
 
 /// One group behind its locks.
@@ -181,7 +180,11 @@ impl Known {
             Self::Item(item) => Some(Some(*item)),
         };
         if let Some(item) = item {
-            *self = Self::Open(GroupObject::open(env, number, item.as_ref())?);
+            let mut group = memory::Box::new(GroupObject::untouched(env, number))?;
+            if let Some(item) = &item {
+                group.load(env, item)?;
+            }
+            *self = Self::Open(group);
         }
         match self {
             Self::Open(group) => Ok(group),
