@@ -132,8 +132,12 @@ impl FileSystem for Ferrox {
     fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> kernel::error::Result {
         // All is durable but what writeback brings; a checkpoint only keeps replay short.
         let mount = &sb.data().0;
-        if wait && mount.alive() == Alive::Yes && mount.charged.load(Relaxed) > 0 {
-            mount.checkpoint_now(false)?;
+        if wait {
+            // What is shut down may have lost what a mapping stored: nobody is told otherwise.
+            mount.check_alive()?;
+            if mount.charged.load(Relaxed) > 0 {
+                mount.checkpoint_now(false)?;
+            }
         }
         Ok(())
     }

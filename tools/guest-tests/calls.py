@@ -26,7 +26,7 @@ def check(holds, what):
 
 
 def same(found, wanted, what):
-    return check(found == wanted, f"{what}: {found!r}, not {wanted!r}")
+    return check(found == wanted, f"{what}: {found!r:.300}, not {wanted!r:.300}")
 
 
 def refused(number, call, *arguments, **named):

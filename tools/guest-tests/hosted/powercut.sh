@@ -15,7 +15,7 @@ run=$here/../../guest/run
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 seed=${SEED:-$RANDOM}
-export FS=${FS:-ferrox} SIZE=256M TIMEOUT=200 NVDIMM=$dir/nvdimm EXTRA=$dir/extra
+export FS=${FS:-ferrox} SIZE=512M TIMEOUT=200 NVDIMM=$dir/nvdimm EXTRA=$dir/extra
 echo "SEED=$seed"
 mkdir "$dir/extra"
 cp "$here/powercut/life.py" "$here/../calls.py" "$dir/extra/"
