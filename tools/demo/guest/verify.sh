@@ -30,7 +30,7 @@ check() {
 	ferrox)
 		fsck.ferrox -n "$DEV" >/tmp/fsck 2>&1 || { cat /tmp/fsck; return 1; }
 		# Of its lines the verdict and the count, as one.
-		sed 's/^[^:]*: //' /tmp/fsck | paste -sd';' | sed 's/;/; /g; s/, [0-9]* blocks free$//'
+		sed 's/^[^:]*: //; s/ (.*//' /tmp/fsck | paste -sd, | sed 's/;  */, /g; s/,\([^ ]\)/, \1/g'
 		;;
 	xfs) xfs_repair -n "$DEV" && echo clean ;;
 	ext4) e2fsck -fn "$DEV" && echo clean ;;
@@ -95,7 +95,7 @@ unpacking() {
 		echo "wrong contents: $(head -n 3 /tmp/unfinished)"
 		return 1
 	fi
-	echo "$found files here, $n acknowledged; every SHA-256 right$([ "$unfinished" = 0 ] || echo ', but of the one in flight')"
+	echo "$found files here, $n acknowledged; every SHA-256 right$([ "$unfinished" = 0 ] || echo ' but that of the one being written')"
 }
 
 ledger() { python3 "$here/ledger.py" verify "$MNT/ledger.db" "$(last sqlite)"; }
@@ -122,12 +122,12 @@ leave() {
 
 exec 3>&1
 # The others' checkers want their log replayed by a mount first.
-[ "$FS" != ferrox ] || step "fsck.ferrox -n, as the power cut left it" check
-step "mount, which recovers" recover
+[ "$FS" != ferrox ] || step "fsck: the device as the power cut left it" check
+step "mount: and recovery" recover
 step "git: the clone and its new commits" clone
 step "tar: what was unpacked before" unpacked
 step "tar: what was being unpacked" unpacking
 step "sqlite: the ledger" ledger
 step "pmem_log: the MAP_SYNC log" mapped
-step "unmount, and the checker once more" leave
+step "fsck: once more, after the unmount" leave
 echo "@done"
