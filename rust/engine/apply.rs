@@ -74,6 +74,7 @@ impl Owners {
 }
 
 /// Whom a record names.
+#[inline(never)]
 pub fn owners(env: &dyn Env, record: &Record<'_>) -> Result<Owners> {
     let mut who = Owners::default();
     let mut inode = |raw: u64| who.add_inode(Ino::new(raw));

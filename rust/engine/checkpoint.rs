@@ -223,6 +223,7 @@ pub fn cut(
 }
 
 /// Step 3: the point. `free` and `inodes` are those at the cut.
+#[inline(never)]
 pub fn publish(
     env: &dyn Env,
     sb: &mut Super,
@@ -245,6 +246,7 @@ pub fn publish(
 
 /// Step 4: copies the valid area home and says "done". `clean`: nothing follows, and the next
 /// mount has nothing to replay.
+#[inline(never)]
 pub fn go_home(env: &dyn Env, sb: &mut Super, geometry: &Geometry, clean: bool) -> Result {
     let media = env.media();
     if sb.state.get() != STATE_VALID {
@@ -269,6 +271,7 @@ pub fn go_home(env: &dyn Env, sb: &mut Super, geometry: &Geometry, clean: bool) 
 }
 
 /// Step 4 without writing: the valid area as an overlay over the homes.
+#[inline(never)]
 pub fn lay(env: &dyn Env, sb: &Superblock, geometry: &Geometry) -> Result<Overlay> {
     let (epoch, cut) = (Epoch::new(sb.epoch.get()), Lsn::new(sb.cut.get()));
     let media = env.media();

@@ -125,7 +125,10 @@ impl Frames {
 
     /// Whether the node at `block` was changed in the present epoch.
     pub fn is_changed(&self, env: &dyn Env, block: Block) -> bool {
-        let frame = self.index.get(block.raw()).and_then(|at| self.frames.get(at));
+        let frame = self
+            .index
+            .get(block.raw())
+            .and_then(|at| self.frames.get(at));
         frame.is_some_and(|frame| frame.epoch == env.epoch())
     }
 

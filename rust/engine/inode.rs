@@ -311,6 +311,7 @@ impl InodeObject {
     }
 
     /// Runs `f` on the fork's tree with its root taken out of the core and put back.
+    #[inline(never)]
     pub(crate) fn with_tree<R>(
         &mut self,
         f: &mut dyn FnMut(&mut TreeMut<'_>) -> Result<R>,
@@ -360,6 +361,7 @@ impl InodeObject {
     }
 
     /// A look at the fork's tree that loads the nodes it needs.
+    #[inline(never)]
     pub(crate) fn loading<R>(
         &mut self,
         env: &dyn Env,

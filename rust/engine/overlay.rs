@@ -16,6 +16,7 @@
 use crate::area::Area;
 use crate::env::{lines_of, Media};
 use crate::error::{MediaError, Result};
+use crate::inode::put;
 use crate::sort;
 use format::units::{count, index, LINE, LINE_BYTES};
 use format::{Addr, Block};
@@ -65,7 +66,7 @@ impl Overlay {
         let end = at.raw().saturating_add(count(out.len()));
         let first = at.block();
         let begin = sort::partition(&self.patches, |patch| patch.home < first);
-        for patch in self.patches.iter().skip(begin) {
+        for patch in self.patches.get(begin..).unwrap_or(&[]) {
             let Some(home) = patch.home.addr().filter(|home| home.raw() < end) else {
                 break;
             };
@@ -97,11 +98,11 @@ fn lay(
     }
     let mut bytes = [0u8; LINE_BYTES];
     media.read(from, &mut bytes)?;
-    let to = out.iter_mut().skip(index(begin.saturating_sub(at)));
-    let bytes = bytes.iter().skip(index(begin.saturating_sub(line)));
-    let len = index(end.saturating_sub(begin));
-    for (to, byte) in to.zip(bytes).take(len) {
-        *to = *byte;
+    let first = index(begin.saturating_sub(line));
+    let last = index(end.saturating_sub(line));
+    if let Some(bytes) = bytes.get(first..last) {
+        // Both ends were clamped to `out`.
+        let _ = put(out, index(begin.saturating_sub(at)), bytes);
     }
     Ok(())
 }

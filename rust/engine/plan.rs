@@ -407,6 +407,7 @@ struct Grows {
 
 /// What one inode's part of a record may make grow. What only shrinks, or keeps its length, needs
 /// no place: so a full device can be emptied.
+#[inline(never)]
 fn grows(record: &Record<'_>, ino: Ino) -> Grows {
     let name = |dir: u64| u64::from(dir == ino.raw());
     let (entries, orphans) = match record {

@@ -50,7 +50,7 @@ use crate::space::FreeMap;
 use crate::superblock::{self, Newest, Super};
 use format::log::Kind;
 use format::superblock::{STATE_DONE, STATE_VALID};
-use format::{Block, Blocks, Epoch, FileBlock, Group, Ino, Lsn};
+use format::{Blocks, Epoch, FileBlock, Group, Ino, Lsn};
 use memory::{Box, Vec};
 
 /// What a mount may do to the media.
@@ -90,7 +90,6 @@ pub struct State<'m> {
     pub(crate) group_tree: Box<GroupTree>,
     pub(crate) inodes: Vec<Box<InodeObject>>,
     pub(crate) rings: Vec<Ring>,
-    pub(crate) next_ring: usize,
     pub(crate) lsn: Lsn,
     pub(crate) free: u64,
     pub(crate) inode_count: u64,
@@ -103,28 +102,37 @@ pub struct State<'m> {
 
 impl<'m> State<'m> {
     /// The state of a superblock that was just read or made, with nothing opened.
+    #[inline(never)]
     pub(crate) fn bare(media: &'m dyn Media, sb: Super, mode: Mode) -> Result<Self> {
-        let geometry = Geometry::from_superblock(&sb)?;
-        let volume = Volume::new(&sb);
-        let group_tree = GroupTree::open(&sb, &geometry)?;
-        let epoch = Epoch::new(sb.epoch.get()).next();
+        let geometry = Box::new(Geometry::from_superblock(&sb)?)?;
+        let group_tree = Self::open_tree(&sb, &geometry)?;
         Ok(Self {
-            env: Box::new(Solo::new(media, volume, epoch))?,
+            env: Self::world(media, &sb)?,
             lsn: Lsn::new(sb.cut.get().max(sb.lsn_base.get())),
             free: sb.free.get(),
             inode_count: sb.inodes.get(),
-            geometry: Box::new(geometry)?,
+            geometry,
             sb,
             groups: Vec::new(),
-            group_tree: Box::new(group_tree)?,
+            group_tree,
             inodes: Vec::new(),
             rings: Vec::new(),
-            next_ring: 0,
             charge: 0,
             work: Work::new(),
             mode,
             broken: None,
         })
+    }
+
+    #[inline(never)]
+    fn world(media: &'m dyn Media, sb: &Super) -> Result<Box<Solo<'m>>> {
+        let epoch = Epoch::new(sb.epoch.get()).next();
+        Ok(Box::new(Solo::new(media, Volume::new(sb), epoch))?)
+    }
+
+    #[inline(never)]
+    fn open_tree(sb: &Super, geometry: &Geometry) -> Result<Box<GroupTree>> {
+        Ok(Box::new(GroupTree::open(sb, geometry)?)?)
     }
 
     /// Mounts; see the module's essay.
@@ -143,37 +151,45 @@ impl<'m> State<'m> {
         if mode == Mode::Write {
             superblock::writable(&sb)?;
         }
+        let mut state = Self::bare(media, sb, mode)?;
+        let done = state.recover(&newest)?;
+        Ok((state, done))
+    }
+
+    /// Steps 2 to 5.
+    #[inline(never)]
+    fn recover(&mut self, newest: &Newest) -> Result<Recovered> {
         let mut done = Recovered {
-            clean: sb.flags.get() & format::superblock::FLAG_CLEAN != 0,
+            clean: self.sb.flags.get() & format::superblock::FLAG_CLEAN != 0,
             ..Recovered::default()
         };
-        let mut state = Self::bare(media, sb, mode)?;
-        if state.sb.state.get() == STATE_VALID {
+        if self.sb.state.get() == STATE_VALID {
             done.area = true;
-            if mode == Mode::Write {
+            if self.mode == Mode::Write {
                 if !newest.equal {
                     // ORDER: both copies say "valid" before the first home is touched. Else the
                     // loss of the newer copy would leave an older "done" over new homes, and the
                     // records behind it would be replayed twice (Documentation/protocol.rst,
                     // OlderCopyFirst).
-                    superblock::write(media, &mut state.sb)?;
+                    superblock::write(self.env.media, &mut self.sb)?;
                 }
-                checkpoint::go_home(&state.env, &mut state.sb, &state.geometry, false)?;
+                checkpoint::go_home(&self.env, &mut self.sb, &self.geometry, false)?;
             } else {
-                let overlay = checkpoint::lay(&state.env, &state.sb, &state.geometry)?;
-                state.env.lay(overlay);
+                let overlay = checkpoint::lay(&self.env, &self.sb, &self.geometry)?;
+                self.env.lay(overlay);
             }
         }
-        if mode != Mode::NoRecovery {
-            done.records = state.replay()?;
+        if self.mode != Mode::NoRecovery {
+            done.records = self.replay()?;
         }
-        if mode == Mode::Write {
-            state.new_life(done.records > 0 || !newest.equal)?;
+        if self.mode == Mode::Write {
+            self.new_life(done.records > 0 || !newest.equal)?;
         }
-        Ok((state, done))
+        Ok(done)
     }
 
     /// Replays the records behind the cut, in LSN order. Returns how many there were.
+    #[inline(never)]
     fn replay(&mut self) -> Result<u64> {
         let media = self.env.media;
         let volume = *self.env.volume();
@@ -210,6 +226,7 @@ impl<'m> State<'m> {
         Ok(merge.records())
     }
 
+    #[inline(never)]
     fn replay_one(&mut self, record: &Record<'_>) -> Result {
         let mut who = apply::owners(&self.env, record)?;
         let born = apply::vacant(record)?;
@@ -238,6 +255,7 @@ impl<'m> State<'m> {
     }
 
     /// Steps 4 and 5 of a mount.
+    #[inline(never)]
     fn new_life(&mut self, changed: bool) -> Result {
         self.rings = self.make_rings()?;
         if changed || self.sb.state.get() != STATE_DONE {
@@ -256,6 +274,7 @@ impl<'m> State<'m> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(crate) fn make_rings(&self) -> Result<Vec<Ring>> {
         let mut rings = Vec::new();
         rings.reserve(format::units::index(u64::from(self.geometry.rings)))?;
@@ -307,6 +326,7 @@ impl<'m> State<'m> {
     }
 
     /// Makes sure that a group is open.
+    #[inline(never)]
     pub(crate) fn open_group(&mut self, group: Group) -> Result<&mut OpenGroup> {
         let at = match self.find_group(group) {
             Ok(at) => at,
@@ -362,6 +382,7 @@ impl<'m> State<'m> {
 
     /// Opens the owners, with the vacant object of the inode that is about to be born, lends them
     /// to `f`, and keeps the books.
+    #[inline(never)]
     pub(crate) fn with<R>(
         &mut self,
         who: &Owners,
@@ -447,6 +468,7 @@ impl<'m> State<'m> {
         result
     }
 
+    #[inline(never)]
     fn checkpoint_steps(&mut self, clean: bool) -> Result {
         let epoch = self.env.epoch();
         let mut positions = self.rings.iter().map(Ring::position);
@@ -481,6 +503,7 @@ impl<'m> State<'m> {
         Ok(())
     }
 
+    #[inline(never)]
     fn collect(&mut self, epoch: Epoch, before: Epoch) -> Result {
         for inode in self.inodes.iter_mut() {
             inode.collect(&self.env, before)?;
@@ -524,9 +547,9 @@ impl<'m> State<'m> {
         }
     }
 
-    /// Gives the parts to the module that mounts: groups, rings and superblock; and, after a mount
-    /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
-    pub fn into_parts(mut self) -> Result<Parts> {
+    /// Takes out the inodes whose nodes are nowhere else.
+    #[inline(never)]
+    fn unsettled(&mut self) -> Result<Vec<Box<InodeObject>>> {
         let done = Epoch::new(self.sb.epoch.get());
         let mut unsettled = Vec::new();
         unsettled.reserve(self.inodes.len())?;
@@ -535,18 +558,25 @@ impl<'m> State<'m> {
                 unsettled.push(inode)?;
             }
         }
+        Ok(unsettled)
+    }
+
+    /// Gives the parts to the module that mounts: groups, rings and superblock; and, after a mount
+    /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
+    pub fn into_parts(mut self) -> Result<Parts> {
+        let unsettled = self.unsettled()?;
         let mut groups = Vec::new();
         groups.reserve(self.groups.len())?;
         while let Some(open) = self.groups.pop() {
             groups.push(open.object)?;
         }
         Ok(Parts {
-            geometry: *self.geometry,
+            geometry: self.geometry,
             volume: *self.env.volume(),
             epoch: self.env.epoch(),
             sb: self.sb,
             groups,
-            group_tree: self.group_tree.into_inner(),
+            group_tree: self.group_tree,
             rings: self.rings,
             lsn: self.lsn,
             free: Blocks::new(self.free),
@@ -555,36 +585,12 @@ impl<'m> State<'m> {
             unsettled,
         })
     }
-
-    /// The free map of a group, made when it is first asked for.
-    pub(crate) fn free_map(&mut self, group: Group) -> Result<&mut FreeMap> {
-        self.open_group(group)?;
-        let at = self.find_group(group).map_err(|_| Error::Invalid)?;
-        let open = self.groups.get_mut(at).ok_or(Error::Invalid)?;
-        if open.free.is_none() {
-            open.free = Some(Box::new(open.object.free_map(&self.env)?)?);
-        }
-        open.free.as_deref_mut().ok_or(Error::Invalid)
-    }
-
-    /// Gives runs back to the free maps that exist.
-    pub(crate) fn give(&mut self, start: Block, len: Blocks) {
-        let Some(group) = self.env.volume().group_of(start) else {
-            return;
-        };
-        if let Ok(at) = self.find_group(group) {
-            let map = self.groups.get_mut(at).and_then(|open| open.free.as_mut());
-            if let Some(map) = map {
-                map.give(start, len);
-            }
-        }
-    }
 }
 
 /// What a mounted filesystem is made of, after recovery.
 pub struct Parts {
     /// Where the fixed parts lie.
-    pub geometry: Geometry,
+    pub geometry: Box<Geometry>,
     /// What never changes, of the new life.
     pub volume: Volume,
     /// The epoch that changes belong to.
@@ -594,7 +600,7 @@ pub struct Parts {
     /// The groups that recovery opened.
     pub groups: Vec<Box<GroupObject>>,
     /// The group tree.
-    pub group_tree: GroupTree,
+    pub group_tree: Box<GroupTree>,
     /// The rings, empty; none after a mount that does not write.
     pub rings: Vec<Ring>,
     /// The last LSN.

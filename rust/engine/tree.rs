@@ -279,6 +279,7 @@ impl<'a> TreeMut<'a> {
     /// # Errors
     ///
     /// What `read` and [`Frames::load`] return.
+    #[inline(never)]
     pub fn loading<R>(
         &mut self,
         env: &dyn Env,

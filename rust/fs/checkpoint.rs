@@ -42,6 +42,7 @@ impl Mount {
         result
     }
 
+    #[inline(never)]
     fn checkpoint_steps(&self, state: &mut Checkpointed, clean: bool) -> Result {
         // Space for the group tree's own nodes, before there is a cut.
         let mut arena = Arena::new();
@@ -73,6 +74,7 @@ impl Mount {
     }
 
     /// The cut: an instant in which no operation commits.
+    #[inline(never)]
     fn cut(&self, state: &mut Checkpointed) -> Result<(Epoch, u64, u64)> {
         let _commit = self.commit.write();
         let epoch = self.epoch();
@@ -105,6 +107,7 @@ impl Mount {
         Ok(())
     }
 
+    #[inline(never)]
     fn collect_groups(
         &self,
         world: &World<'_>,

@@ -50,7 +50,7 @@ impl<'a> Needs<'a> {
     }
 
     /// An inode with its group; naming one twice is fine.
-    pub(crate) fn owner(mut self, owner: &'a Arc<Owner>) -> Self {
+    pub(crate) fn owner(&mut self, owner: &'a Arc<Owner>) -> &mut Self {
         if self.owners().any(|other| other.ino() == owner.ino()) {
             return self;
         }
@@ -64,7 +64,7 @@ impl<'a> Needs<'a> {
     }
 
     /// A group; naming one twice is fine.
-    pub(crate) fn group(mut self, group: Group) -> Self {
+    pub(crate) fn group(&mut self, group: Group) -> &mut Self {
         self.add_group(group);
         self
     }
@@ -126,6 +126,7 @@ pub(crate) struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// Takes the locks. The commit lock is held for reading.
+    #[inline(never)]
     pub(crate) fn take<'n: 'a>(mount: &'a Mount, needs: &mut Needs<'n>) -> engine::Result<Self> {
         needs.sort();
         let mut held = Self {
@@ -148,6 +149,7 @@ impl<'a> Held<'a> {
     }
 
     /// Lends what lies behind the locks.
+    #[inline(never)]
     pub(crate) fn lend<'l>(
         &'l mut self,
         world: &World<'_>,

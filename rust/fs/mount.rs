@@ -42,7 +42,7 @@ pub(crate) struct Checkpointed {
     /// The superblock.
     pub(crate) sb: Super,
     /// The group tree.
-    pub(crate) tree: GroupTree,
+    pub(crate) tree: memory::Box<GroupTree>,
 }
 
 /// One ring behind its lock.
@@ -71,7 +71,7 @@ pub(crate) struct Mount {
     /// What never changes.
     pub(crate) volume: Volume,
     /// Where the fixed parts lie.
-    pub(crate) geometry: Geometry,
+    pub(crate) geometry: memory::Box<Geometry>,
     /// Lines of nodes that are not home: on a mount that does not write, over a device whose last
     /// checkpoint was not finished. Empty on all others.
     pub(crate) overlay: Overlay,
@@ -132,15 +132,7 @@ impl Mount {
         norecovery: bool,
     ) -> Result<Arc<Self>> {
         let groups = slots(&region, &mut parts)?;
-        let mut rings = KVec::with_capacity(parts.rings.len(), GFP_KERNEL)?;
-        while let Some(ring) = parts.rings.pop() {
-            let slot = KBox::pin_init(
-                pin_init!(RingSlot { ring <- new_mutex!(ring, "ferrox_ring") }),
-                GFP_KERNEL,
-            )?;
-            rings.push(slot, GFP_KERNEL)?;
-        }
-        rings.reverse();
+        let rings = rings(&mut parts)?;
         let (volume, geometry) = (parts.volume, parts.geometry);
         let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
         let unsettled = core::mem::take(&mut parts.unsettled);
@@ -202,7 +194,8 @@ impl Mount {
     /// Keeps inodes whose nodes exist only in DRAM, as if they had been changed just now.
     fn keep(&self, mut unsettled: memory::Vec<memory::Box<InodeObject>>) -> Result {
         while let Some(object) = unsettled.pop() {
-            let owner = Owner::new(object.into_inner())?;
+            let owner = Owner::vacant(object.ino())?;
+            *owner.map.write() = object.into_inner();
             if let Some(seat) = self.lingering.seat(&owner)? {
                 let _map = owner.map.write();
                 self.lingering.add(&owner, seat);
@@ -288,12 +281,28 @@ impl Mount {
     }
 }
 
+/// Each ring behind a lock.
+#[inline(never)]
+fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
+    let mut rings = KVec::with_capacity(parts.rings.len(), GFP_KERNEL)?;
+    while let Some(ring) = parts.rings.pop() {
+        let slot = KBox::pin_init(
+            pin_init!(RingSlot { ring <- new_mutex!(ring, "ferrox_ring") }),
+            GFP_KERNEL,
+        )?;
+        rings.push(slot, GFP_KERNEL)?;
+    }
+    rings.reverse();
+    Ok(rings)
+}
+
 /// Numbers of blocks fit in an `i64`: devices end at 64 TiB.
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// A slot for each group: open for those that recovery opened, else what the group tree says.
+#[inline(never)]
 fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
     let volume = parts.volume;
     let count = usize::try_from(volume.groups).map_err(|_| ENOMEM)?;

@@ -8,13 +8,12 @@
 
 use crate::error::{Error, Result};
 use crate::inode::{self, encode_device, mount, owner, refresh, time, INode, InodeData, Plain};
-use crate::lock::{home, Needs};
+use crate::lock::home;
 use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::superblock::Ferrox;
 use crate::transact::Operation;
 use engine::dir;
-use engine::inode::InodeObject;
 use engine::plan::{self, Existing, NewInode};
 use format::dirent::NAME_MAX;
 use format::inode::S_IFDIR;
@@ -184,9 +183,8 @@ fn make(
         time: time(blank.current_time()),
         ..NewInode::default()
     };
-    let mut vacant = InodeObject::vacant();
-    vacant.expect(target.len())?;
-    let born = Owner::new(vacant)?;
+    let born = Owner::vacant(Ino::new(0))?;
+    born.map.write().expect(target.len())?;
     let parent = home(Ino::new(dir.ino()))?;
     let first = match mode.bits() & format::inode::S_IFMT {
         S_IFDIR => mount.directory_group(parent),
@@ -198,9 +196,10 @@ fn make(
         let number = (u64::from(first.raw()) + u64::from(step)) % u64::from(groups);
         let group = Group::new(number as u32);
         let payload = 64 + name.len() as u64 + target.len() as u64;
-        let needs = Needs::new().owner(owner(&dir)).group(group);
-        let operation = Operation::new(needs, payload).bearing(&born);
-        made = mount.run(operation, &mut |world, locked, work| {
+        let mut operation = Operation::new(payload);
+        operation.needs.owner(owner(&dir)).group(group);
+        operation.born = Some(&born);
+        made = mount.run(&mut operation, &mut |world, locked, work| {
             let named = Some((Ino::new(dir.ino()), name));
             plan::plan_create(world, locked, work, named, group, &new, target)
         });
@@ -216,6 +215,7 @@ fn make(
 }
 
 /// Fills the VFS inode of a file that was just made.
+#[inline(never)]
 fn fill(
     mount: &Mount,
     blank: Blank<Ferrox>,
@@ -231,15 +231,12 @@ fn fill(
 fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
     let mount = mount(&dir);
     let now = time(inode.current_time());
-    let needs = Needs::new().owner(owner(&dir)).owner(owner(&inode));
-    let payload = 40 + name.len() as u64;
-    mount.run(
-        Operation::new(needs, payload),
-        &mut |world, locked, work| {
-            let (dir, ino) = (Ino::new(dir.ino()), Ino::new(inode.ino()));
-            plan::plan_link(world, locked, work, dir, name, ino, now)
-        },
-    )?;
+    let mut operation = Operation::new(40 + name.len() as u64);
+    operation.needs.owner(owner(&dir)).owner(owner(&inode));
+    mount.run(&mut operation, &mut |world, locked, work| {
+        let (dir, ino) = (Ino::new(dir.ino()), Ino::new(inode.ino()));
+        plan::plan_link(world, locked, work, dir, name, ino, now)
+    })?;
     refresh(&inode);
     refresh(&dir);
     Ok(())
@@ -250,10 +247,10 @@ fn remove(dir: Held<'_>, name: &[u8], inode: Held<'_>, rmdir: bool) -> Result {
     let mount = mount(&dir);
     mount.reserve_doom()?;
     let now = time(inode.current_time());
-    let needs = Needs::new().owner(owner(&dir)).owner(owner(&inode));
-    let mut operation = Operation::new(needs, 32);
+    let mut operation = Operation::new(32);
+    operation.needs.owner(owner(&dir)).owner(owner(&inode));
     operation.freeing = true;
-    mount.run(operation, &mut |world, locked, work| {
+    mount.run(&mut operation, &mut |world, locked, work| {
         plan::plan_unlink(world, locked, work, Ino::new(dir.ino()), name, rmdir, now)
     })?;
     refresh(&inode);
@@ -276,22 +273,20 @@ fn rename(r: &Rename<'_, Ferrox>) -> Result {
     let moved = r.from.inode();
     let victim = r.to.inode();
     let now = time(moved.current_time());
-    let mut needs = Needs::new()
+    let mut operation = Operation::new(64 + r.to.name().len() as u64);
+    operation
+        .needs
         .owner(owner(&r.from_dir))
         .owner(owner(&r.to_dir))
         .owner(owner(moved));
     if let Some(victim) = victim {
-        needs = needs.owner(owner(victim));
+        operation.needs.owner(owner(victim));
     }
-    let payload = 64 + r.to.name().len() as u64;
-    mount.run(
-        Operation::new(needs, payload),
-        &mut |world, locked, work| {
-            let from = (Ino::new(r.from_dir.ino()), r.from.name());
-            let to = (Ino::new(r.to_dir.ino()), r.to.name());
-            plan::plan_rename(world, locked, work, from, to, existing, now)
-        },
-    )?;
+    mount.run(&mut operation, &mut |world, locked, work| {
+        let from = (Ino::new(r.from_dir.ino()), r.from.name());
+        let to = (Ino::new(r.to_dir.ino()), r.to.name());
+        plan::plan_rename(world, locked, work, from, to, existing, now)
+    })?;
     refresh(&r.from_dir);
     refresh(&r.to_dir);
     refresh(moved);

@@ -35,9 +35,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Puts an object behind a lock.
-    pub(crate) fn new(object: InodeObject) -> Result<Arc<Self>> {
-        let ino = object.ino().raw();
+    /// An owner with a vacant object of that number; zero for one that is not decided yet. What it
+    /// is, is said behind the lock: an object is too large to be handed about on the stack.
+    pub(crate) fn vacant(ino: Ino) -> Result<Arc<Self>> {
+        let object = InodeObject::new(ino, Default::default());
+        let ino = ino.raw();
         Arc::pin_init(
             pin_init!(Self {
                 map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
@@ -118,9 +120,6 @@ impl Lingering {
 }
 
 /// What is known of a group.
-#[expect(
-    reason = "nearly all slots in use are open ones"
-)]
 pub(crate) enum Known {
     /// Nobody has touched it.
     Nothing,

@@ -45,19 +45,17 @@ impl Mount {
         };
         let payload = 96 + 24 * pieces.len() as u64;
         self.again(&mut || {
-            let mut needs = Needs::new().owner(owner);
+            let mut operation = Operation::new(payload);
+            operation.needs.owner(owner);
             for piece in pieces {
                 let group = self.volume.group_of(piece.start);
-                needs = needs.group(group.ok_or(engine::Error::Invalid)?);
+                operation.needs.group(group.ok_or(engine::Error::Invalid)?);
             }
-            self.add_groups(owner, first.file, last.end(), &mut needs)?;
-            self.run(
-                Operation::new(needs, payload),
-                &mut |world, locked, work| {
-                    check(world, locked.inode(owner.ino())?)?;
-                    plan::plan_map(world, locked, work, pieces, attr)
-                },
-            )
+            self.add_groups(owner, first.file, last.end(), &mut operation.needs)?;
+            self.run(&mut operation, &mut |world, locked, work| {
+                check(world, locked.inode(owner.ino())?)?;
+                plan::plan_map(world, locked, work, pieces, attr)
+            })
         })
     }
 
@@ -75,11 +73,11 @@ impl Mount {
         loop {
             let done = self.again(&mut || {
                 let begin = self.tail(owner, from, end)?;
-                let mut needs = Needs::new().owner(owner);
-                self.add_groups(owner, begin, end, &mut needs)?;
-                let mut operation = Operation::new(needs, 128);
+                let mut operation = Operation::new(128);
+                operation.needs.owner(owner);
+                self.add_groups(owner, begin, end, &mut operation.needs)?;
                 operation.freeing = true;
-                self.run(operation, &mut |world, locked, work| {
+                self.run(&mut operation, &mut |world, locked, work| {
                     plan::plan_unmap(world, locked, work, from, end, attr, last)
                 })
             })?;
@@ -101,12 +99,14 @@ impl Mount {
         Ok(self.tail(owner, from, to)? == from)
     }
 
+    #[inline(never)]
     fn tail(&self, owner: &Arc<Owner>, from: FileBlock, to: FileBlock) -> Result<FileBlock> {
         let _nofs = vfs::sync::NoFs::enter();
         let world = World::new(self);
         Ok(series::tail(&world, &mut owner.map.write(), from, to)?)
     }
 
+    #[inline(never)]
     fn add_groups(
         &self,
         owner: &Arc<Owner>,
@@ -140,10 +140,10 @@ impl Mount {
 
     /// Changes attributes of an inode.
     pub(crate) fn set_attr(&self, owner: &Arc<Owner>, attr: &SetAttr) -> Result {
-        let needs = Needs::new().owner(owner);
-        let mut operation = Operation::new(needs, 80);
+        let mut operation = Operation::new(80);
+        operation.needs.owner(owner);
         operation.freeing = true;
-        self.run(operation, &mut |world, locked, work| {
+        self.run(&mut operation, &mut |world, locked, work| {
             plan::plan_set_attr(world, locked, work, attr)
         })
     }

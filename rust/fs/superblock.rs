@@ -7,7 +7,7 @@ use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
 use engine::overlay::Overlay;
-use engine::state::{Mode, State};
+use engine::state::{Mode, Parts, State};
 use format::inode::Time;
 use format::{FileSize, Ino};
 use kernel::prelude::*;
@@ -184,6 +184,7 @@ impl FileSystem for Ferrox {
     }
 }
 
+#[inline(never)]
 fn fill(
     sb: &SuperBlock<Ferrox, New>,
     options: &Options,
@@ -209,27 +210,7 @@ fn fill(
         (true, false) => Mode::Read,
         (false, false) => Mode::Write,
     };
-    let parts = {
-        let nothing = Overlay::new();
-        let media = Pmem::new(region.enter(), &nothing);
-        let (state, found) = State::mount(&media, mode).map_err(|error| {
-            explain(&name, &error);
-            error
-        })?;
-        if found.area || found.records > 0 {
-            let finished = match found.area {
-                true => ", a checkpoint finished",
-                false => "",
-            };
-            pr_info!(
-                "({}): recovered: {} records replayed{}\n",
-                &*name,
-                found.records,
-                finished
-            );
-        }
-        state.into_parts()?
-    };
+    let parts = recover(&region, &name, mode)?;
     sb.set_magic(MAGIC)
         .set_max_bytes(i64::try_from(FileSize::MAX.raw()).unwrap_or(i64::MAX))
         .set_max_links(format::inode::LINK_MAX)
@@ -251,7 +232,32 @@ fn fill(
     Ok(mount)
 }
 
+/// Recovers, and gives what the filesystem is made of.
+#[inline(never)]
+fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<Parts> {
+    let nothing = Overlay::new();
+    let media = Pmem::new(region.enter(), &nothing);
+    let (state, found) = State::mount(&media, mode).map_err(|error| {
+        explain(name, &error);
+        error
+    })?;
+    if found.area || found.records > 0 {
+        let finished = match found.area {
+            true => ", a checkpoint finished",
+            false => "",
+        };
+        pr_info!(
+            "({}): recovered: {} records replayed{}\n",
+            name,
+            found.records,
+            finished
+        );
+    }
+    Ok(state.into_parts()?)
+}
+
 /// One log line that says what is wrong with a device and what to do.
+#[inline(never)]
 fn explain(name: &CStr, error: &engine::Error) {
     use engine::Error as E;
     let say = |what: kernel::fmt::Arguments<'_>| pr_err!("({}): {}\n", name, what);

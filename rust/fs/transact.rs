@@ -44,6 +44,9 @@ const AREA: i64 = 24 * 65 * 64;
 pub(crate) type Plan<'p, R> =
     dyn FnMut(&World<'_>, &mut Locked<'_>, &mut Work) -> engine::Result<R> + 'p;
 
+/// Room in the table, for each owner that is not in it.
+type Seats = [Option<(crate::owner::Seat, Arc<Owner>)>; engine::locked::MAX_INODES];
+
 /// What an operation was promised.
 struct Promise<'a> {
     mount: &'a Mount,
@@ -74,28 +77,26 @@ pub(crate) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// An operation on `needs` with a record of at most `payload` bytes.
-    pub(crate) fn new(needs: Needs<'a>, payload: u64) -> Self {
+    /// An operation with a record of at most `payload` bytes, that needs nobody yet.
+    pub(crate) fn new(payload: u64) -> Self {
         Self {
-            needs,
+            needs: Needs::new(),
             born: None,
             payload,
             freeing: false,
         }
     }
-
-    /// Which brings an inode into being.
-    pub(crate) fn bearing(mut self, owner: &'a Arc<Owner>) -> Self {
-        self.born = Some(owner);
-        self
-    }
 }
 
 impl Mount {
     /// Runs an operation. A group without places for nodes gets a chunk, and the plan another try.
-    pub(crate) fn run<R>(&self, mut operation: Operation<'_>, plan: &mut Plan<'_, R>) -> Result<R> {
+    pub(crate) fn run<R>(
+        &self,
+        operation: &mut Operation<'_>,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
         for _ in 0..6 {
-            match self.once(&mut operation, plan) {
+            match self.once(operation, plan) {
                 Err(Error::Engine(engine::Error::NoPlaces(group))) => self.add_chunk(group)?,
                 other => return other,
             }
@@ -104,6 +105,7 @@ impl Mount {
     }
 
     /// Promises ring and area space, doing checkpoints as long as there is none.
+    #[inline(never)]
     fn promise(&self, payload: u64) -> Result<Promise<'_>> {
         let record = footprint(payload);
         let area = AREA.min(self.area_bytes / 3);
@@ -131,13 +133,17 @@ impl Mount {
         Err(EIO.into())
     }
 
+    #[inline(never)]
     fn once<R>(&self, operation: &mut Operation<'_>, plan: &mut Plan<'_, R>) -> Result<R> {
         // Everything below is entered from system calls that may come from reclaim's point of
         // view from within the filesystem: no allocation may come back to it.
         let _nofs = NoFs::enter();
         let mut promise = self.promise(operation.payload)?;
         let mut work = self.take_work()?;
-        let result = self.commit_once(operation, plan, &mut promise, &mut work);
+        let mut seats = [const { None }; engine::locked::MAX_INODES];
+        let result = self
+            .take_seats(operation, &mut seats)
+            .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut work, &mut seats));
         self.give_work(work);
         drop(promise);
         if self.charged.load(Relaxed) > self.area_bytes / 2 {
@@ -148,23 +154,28 @@ impl Mount {
         result
     }
 
+    /// Room in the table of owners that are not home, for those who are not in it.
+    #[inline(never)]
+    fn take_seats(&self, operation: &Operation<'_>, seats: &mut Seats) -> Result {
+        let owners = Iterator::chain(operation.needs.owners(), operation.born);
+        for (slot, owner) in seats.iter_mut().zip(owners) {
+            *slot = self
+                .lingering
+                .seat(owner)?
+                .map(|seat| (seat, owner.clone()));
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
     fn commit_once<R>(
         &self,
         operation: &mut Operation<'_>,
         plan: &mut Plan<'_, R>,
         promise: &mut Promise<'_>,
         work: &mut Work,
+        seats: &mut Seats,
     ) -> Result<R> {
-        let mut seats = [const { None }; engine::locked::MAX_INODES];
-        for (seat, owner) in seats
-            .iter_mut()
-            .zip(Iterator::chain(operation.needs.owners(), operation.born))
-        {
-            *seat = self
-                .lingering
-                .seat(owner)?
-                .map(|seat| (seat, owner.clone()));
-        }
         let _commit = self.commit.read();
         self.check_alive()?;
         let world = World::new(self);
@@ -194,13 +205,13 @@ impl Mount {
         self.inodes.fetch_add(after.1 - before.1, Relaxed);
         self.charged
             .fetch_add(i64::try_from(locked.take_charge()).unwrap_or(0), Relaxed);
-        self.note(&mut locked, &mut seats);
-        drop(locked);
+        self.note(&mut locked, seats);
         self.give_back(work);
         Ok(result)
     }
 
     /// Makes the planned record durable.
+    #[inline(never)]
     fn append(&self, world: &World<'_>, work: &Work, promise: &mut Promise<'_>) -> Result {
         let (kind, payload) = plan::planned(&work.record);
         let size = footprint(payload.len() as u64);
@@ -230,6 +241,7 @@ impl Mount {
         }
     }
 
+    #[inline(never)]
     fn apply(
         &self,
         world: &World<'_>,
@@ -247,11 +259,8 @@ impl Mount {
     }
 
     /// Keeps the hints of the groups, and puts owners with nodes that are not home into the table.
-    fn note(
-        &self,
-        locked: &mut Locked<'_>,
-        seats: &mut [Option<(crate::owner::Seat, Arc<Owner>)>],
-    ) {
+    #[inline(never)]
+    fn note(&self, locked: &mut Locked<'_>, seats: &mut Seats) {
         for group in locked.groups() {
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
@@ -282,6 +291,7 @@ impl Mount {
     }
 
     /// Gives a group another chunk of nodes: an operation of its own.
+    #[inline(never)]
     fn add_chunk(&self, group: Group) -> Result {
         let len = self.volume.group_len(group).raw();
         let mut want = (len / 64)
@@ -295,7 +305,8 @@ impl Mount {
                 None => return Err(engine::Error::NoSpace.into()),
             }
         };
-        let mut operation = Operation::new(Needs::new().group(group), 64);
+        let mut operation = Operation::new(64);
+        operation.needs.group(group);
         operation.freeing = true;
         let result = self.once(&mut operation, &mut |world, locked, work| {
             plan::plan_chunk(world, locked, work, group, run.start, run.len)
@@ -325,6 +336,7 @@ impl Mount {
 }
 
 /// Free blocks and inodes of the groups that are held.
+#[inline(never)]
 fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
     locked.groups().fold((0, 0), |(free, inodes), group| {
         (
@@ -335,6 +347,6 @@ fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
 }
 
 /// A newborn's map lock is taken with others held; nobody else knows it.
-fn newborn_rank() -> vfs::sync::Nesting {
+pub(crate) fn newborn_rank() -> vfs::sync::Nesting {
     vfs::sync::Nesting::new(7).unwrap_or(vfs::sync::Nesting::FIRST)
 }

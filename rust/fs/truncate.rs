@@ -42,6 +42,7 @@ use vfs::invalidate::Guard;
 const ENTRY: u64 = 2 << 20;
 
 /// Sets the size. `i_rwsem` is held.
+#[inline(never)]
 pub(crate) fn set_size(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let old = u64::try_from(inode.size()).unwrap_or(0);
     if size > FileSize::MAX.raw() {

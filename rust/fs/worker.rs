@@ -11,14 +11,13 @@
 //! at unmount breaks the circle.
 
 use crate::error::Result;
-use crate::lock::{home, Needs};
+use crate::lock::home;
 use crate::media::World;
 use crate::mount::{Alive, Mount};
 use crate::owner::Owner;
 use crate::ranges::blank;
-use crate::transact::Operation;
+use crate::transact::{newborn_rank, Operation};
 use core::time::Duration;
-use engine::inode::InodeObject;
 use engine::plan;
 use format::inode::S_IFREG;
 use format::{FileBlock, Group, Ino};
@@ -212,9 +211,13 @@ impl Mount {
         let slot = self.slot(number)?;
         let mut known = slot.object.write();
         let group = known.open(&world, number)?;
-        let object = InodeObject::load(&world, group, ino)?;
-        drop(known);
-        Ok(Owner::new(object)?)
+        let owner = Owner::vacant(ino)?;
+        // Nobody else knows it yet, so that its lock is free, whatever the order.
+        owner
+            .map
+            .write_nested(newborn_rank())
+            .load_from(&world, group)?;
+        Ok(owner)
     }
 
     /// Ends an orphan: its blocks, then its inode.
@@ -231,9 +234,10 @@ impl Mount {
             let attr = blank(ino);
             self.unmap(&owner, FileBlock::new(0), FileBlock::END, &attr, &attr)?;
         }
-        let mut operation = Operation::new(Needs::new().owner(&owner), 8);
+        let mut operation = Operation::new(8);
+        operation.needs.owner(&owner);
         operation.freeing = true;
-        self.run(operation, &mut |world, locked, work| {
+        self.run(&mut operation, &mut |world, locked, work| {
             plan::plan_free(world, locked, work, ino)
         })?;
         let _map = owner.map.write();

@@ -15,6 +15,7 @@ use crate::log::footprint;
 use crate::plan::{self, Existing, NewInode};
 use crate::record::Record;
 use crate::series;
+use crate::space::FreeMap;
 use core::ops::ControlFlow;
 use format::extent::FLAG_UNWRITTEN;
 use format::inode::{CHUNK_MAX, CHUNK_MIN, FLAG_TRUNCATING, S_IFREG};
@@ -81,11 +82,9 @@ impl State<'_> {
     fn once<R>(&mut self, who: &Owners, plan: &mut Plan<'_, R>) -> Result<R> {
         let mut work = core::mem::take(&mut self.work);
         let mut lsn = self.lsn;
-        let ring = self.next_ring;
-        self.next_ring = ring.saturating_add(1);
-        if self.next_ring >= self.rings.len() {
-            self.next_ring = 0;
-        }
+        // In turn.
+        let turn = format::units::index(lsn.raw()).checked_rem(self.rings.len());
+        let ring = turn.unwrap_or(0);
         let mut rings = core::mem::take(&mut self.rings);
         let mut broken = None;
         let mut born = None;
@@ -750,5 +749,29 @@ impl State<'_> {
     /// The last LSN that was given.
     pub fn lsn(&self) -> Lsn {
         self.lsn
+    }
+
+    /// The free map of a group, made when it is first asked for.
+    pub(crate) fn free_map(&mut self, group: Group) -> Result<&mut FreeMap> {
+        self.open_group(group)?;
+        let at = self.find_group(group).map_err(|_| Error::Invalid)?;
+        let open = self.groups.get_mut(at).ok_or(Error::Invalid)?;
+        if open.free.is_none() {
+            open.free = Some(Box::new(open.object.free_map(&self.env)?)?);
+        }
+        open.free.as_deref_mut().ok_or(Error::Invalid)
+    }
+
+    /// Gives runs back to the free maps that exist.
+    pub(crate) fn give(&mut self, start: Block, len: Blocks) {
+        let Some(group) = self.env.volume().group_of(start) else {
+            return;
+        };
+        if let Ok(at) = self.find_group(group) {
+            let map = self.groups.get_mut(at).and_then(|open| open.free.as_mut());
+            if let Some(map) = map {
+                map.give(start, len);
+            }
+        }
     }
 }
