@@ -37,18 +37,19 @@ use memory::Box;
 /// The inodes and groups that a record names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Owners {
-    inodes: [Option<Ino>; MAX_INODES],
+    /// Zero is nobody.
+    inodes: [Ino; MAX_INODES],
     groups: [Option<Group>; MAX_GROUPS],
 }
 
 impl Owners {
     /// Adds an inode and its group; zero is nobody.
     pub fn add_inode(&mut self, ino: Ino) -> Result {
-        if ino.raw() == 0 || self.inodes.contains(&Some(ino)) {
+        if ino.raw() == 0 || self.inodes.contains(&ino) {
             return Ok(());
         }
-        let free = self.inodes.iter_mut().find(|slot| slot.is_none());
-        *free.ok_or(Check::RecordState.volume())? = Some(ino);
+        let free = self.inodes.iter_mut().find(|slot| slot.raw() == 0);
+        *free.ok_or(Check::RecordState.volume())? = ino;
         self.add_group(ino.group().ok_or(Check::RecordState.inode(ino))?)
     }
 
@@ -64,7 +65,7 @@ impl Owners {
 
     /// The inodes.
     pub fn inodes(&self) -> impl Iterator<Item = Ino> + '_ {
-        self.inodes.iter().flatten().copied()
+        self.inodes.iter().copied().filter(|ino| ino.raw() != 0)
     }
 
     /// The groups, in the order in which they came.

@@ -93,6 +93,19 @@ impl GroupTree {
         })
     }
 
+    /// No tree, in the place of one that is taken out.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            root: Root::EMPTY,
+            frames: Frames::new(),
+            places: Bump {
+                start: Block::new(0),
+                used: 0,
+                len: 0,
+            },
+        }
+    }
+
     fn tree(&mut self) -> TreeMut<'_> {
         TreeMut::new(Kind::Groups, 0, &mut self.root, &mut self.frames)
     }

@@ -35,7 +35,7 @@ use format::node::Kind;
 use format::rmap::{Owner, Value as RmapValue};
 use format::units::{count, index, Ino};
 use format::{Block, Blocks, Epoch, Group};
-use memory::Vec;
+use memory::{Box, Vec};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Free places that a group keeps in hand beyond what an ordinary operation may use: for freeing
@@ -175,7 +175,7 @@ pub struct GroupObject {
 
 impl GroupObject {
     /// A group that nobody has touched: all free.
-    pub fn untouched(env: &dyn Env, number: Group) -> Self {
+    fn untouched(env: &dyn Env, number: Group) -> Self {
         let len = env.volume().group_len(number).raw();
         Self {
             number,
@@ -195,8 +195,24 @@ impl GroupObject {
         }
     }
 
+    /// Opens a group: `item` is what the group tree says of it, `None` for one that nobody has
+    /// touched. It is made where it stays, for it is too large to be handed about on a stack.
+    #[inline(never)]
+    pub fn open(
+        env: &dyn Env,
+        number: Group,
+        item: Option<&format::group::Item>,
+    ) -> Result<Box<Self>> {
+        let mut group = Box::new(Self::untouched(env, number))?;
+        if let Some(item) = item {
+            group.load(env, item)?;
+        }
+        Ok(group)
+    }
+
     /// Makes this the group that the group tree's `item` tells of. Loads the chunk items.
-    pub fn load(&mut self, env: &dyn Env, item: &format::group::Item) -> Result {
+    #[inline(never)]
+    fn load(&mut self, env: &dyn Env, item: &format::group::Item) -> Result {
         self.rmap = Root {
             block: Block::new(item.rmap_root.get()),
             level: item.rmap_level,

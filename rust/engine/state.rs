@@ -94,7 +94,7 @@ pub struct State<'m> {
     pub(crate) free: u64,
     pub(crate) inode_count: u64,
     pub(crate) charge: u64,
-    pub(crate) work: Work,
+    pub(crate) work: Box<Work>,
     pub(crate) mode: Mode,
     /// Set when applying failed half-way: nothing may be written any more.
     pub(crate) broken: Option<Error>,
@@ -118,7 +118,7 @@ impl<'m> State<'m> {
             inodes: Vec::new(),
             rings: Vec::new(),
             charge: 0,
-            work: Work::new(),
+            work: Box::new(Work::new())?,
             mode,
             broken: None,
         })
@@ -136,9 +136,17 @@ impl<'m> State<'m> {
     }
 
     /// Mounts; see the module's essay.
+    #[inline(never)]
     pub fn mount(media: &'m dyn Media, mode: Mode) -> Result<(Self, Recovered)> {
         let (sb, newest) = superblock::read(media)?;
         Self::mount_from(media, sb, newest, mode)
+    }
+
+    /// Mounts, and gives the parts at once: what the module does.
+    #[inline(never)]
+    pub fn parts(media: &'m dyn Media, mode: Mode) -> Result<(Box<Parts>, Recovered)> {
+        let (mut state, found) = Self::mount(media, mode)?;
+        Ok((state.take_parts()?, found))
     }
 
     /// Mounts with a superblock that the caller has read.
@@ -191,13 +199,10 @@ impl<'m> State<'m> {
     /// Replays the records behind the cut, in LSN order. Returns how many there were.
     #[inline(never)]
     fn replay(&mut self) -> Result<u64> {
-        let media = self.env.media;
-        let volume = *self.env.volume();
-        let geometry = *self.geometry;
         let mut merge = Merge::new(
-            media,
-            &volume,
-            &geometry,
+            self.env.media,
+            self.env.volume(),
+            &self.geometry,
             &self.sb.ring_cuts,
             Lsn::new(self.sb.cut.get()),
         )?;
@@ -211,7 +216,7 @@ impl<'m> State<'m> {
             self.replay_one(&record)?;
         }
         self.lsn = merge.last().max(self.lsn);
-        for ring in 0..geometry.rings {
+        for ring in 0..self.geometry.rings {
             // The rings go on where their last whole record ended; the caller makes them.
             if let (Some(at), Some(slot)) = (
                 merge.position(ring),
@@ -335,10 +340,7 @@ impl<'m> State<'m> {
                     return Err(Error::NotFound);
                 }
                 let item = self.group_tree.get(&self.env, group)?;
-                let mut object = Box::new(GroupObject::untouched(&self.env, group))?;
-                if let Some(item) = &item {
-                    object.load(&self.env, item)?;
-                }
+                let object = GroupObject::open(&self.env, group, item.as_ref())?;
                 let open = OpenGroup { object, free: None };
                 self.groups.insert(at, open)?;
                 at
@@ -380,16 +382,15 @@ impl<'m> State<'m> {
         Ok(())
     }
 
-    /// Opens the owners, with the vacant object of the inode that is about to be born, lends them
-    /// to `f`, and keeps the books.
+    /// Opens the owners and takes them out of the lists.
     #[inline(never)]
-    pub(crate) fn with<R>(
+    fn take_out(
         &mut self,
         who: &Owners,
-        mut newborn: Option<Box<InodeObject>>,
-        f: impl FnOnce(&Solo<'m>, &mut Locked<'_>) -> Result<R>,
-    ) -> Result<R> {
-        let born = newborn.as_ref().map(|inode| inode.ino());
+        born: Option<Ino>,
+        groups: &mut [Option<OpenGroup>; MAX_GROUPS],
+        inodes: &mut [Option<Box<InodeObject>>; MAX_INODES],
+    ) -> Result {
         for group in who.groups() {
             self.open_group(group)?;
         }
@@ -399,8 +400,6 @@ impl<'m> State<'m> {
         // Room for what comes back, before anything is taken out.
         self.inodes.reserve(MAX_INODES)?;
         self.groups.reserve(MAX_GROUPS)?;
-        let mut groups = [const { None }; MAX_GROUPS];
-        let mut inodes = [const { None }; MAX_INODES];
         for (slot, number) in groups.iter_mut().zip(who.groups()) {
             let at = self.find_group(number).map_err(|_| Error::Invalid)?;
             *slot = self.groups.remove(at);
@@ -411,6 +410,47 @@ impl<'m> State<'m> {
                 *slot = self.inodes.remove(at);
             }
         }
+        Ok(())
+    }
+
+    /// Puts them back, and a newborn that was born; room was made when they were taken out.
+    #[inline(never)]
+    fn put_back(
+        &mut self,
+        groups: &mut [Option<OpenGroup>; MAX_GROUPS],
+        inodes: &mut [Option<Box<InodeObject>>; MAX_INODES],
+        mut newborn: Option<Box<InodeObject>>,
+    ) -> Result {
+        for mut open in groups.iter_mut().filter_map(Option::take) {
+            self.charge = self.charge.saturating_add(open.object.take_charge());
+            let at = self.find_group(open.object.number());
+            self.groups.insert(at.unwrap_or_else(|at| at), open)?;
+        }
+        let newborn = core::iter::once(&mut newborn);
+        for mut inode in inodes.iter_mut().chain(newborn).filter_map(Option::take) {
+            self.charge = self.charge.saturating_add(inode.take_charge());
+            // A freed inode, or one that was never born, leaves core.
+            if inode.core.mode.get() != 0 {
+                let at = self.find_inode(inode.ino()).unwrap_or_else(|at| at);
+                self.inodes.insert(at, inode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the owners, with the vacant object of the inode that is about to be born, lends them
+    /// to `f`, and keeps the books.
+    #[inline(never)]
+    pub(crate) fn with<R>(
+        &mut self,
+        who: &Owners,
+        mut newborn: Option<Box<InodeObject>>,
+        f: impl FnOnce(&Solo<'m>, &mut Locked<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let born = newborn.as_ref().map(|inode| inode.ino());
+        let mut groups = [const { None }; MAX_GROUPS];
+        let mut inodes = [const { None }; MAX_INODES];
+        self.take_out(who, born, &mut groups, &mut inodes)?;
         let before = sums(&groups);
         let mut locked = Locked::new();
         let mut result = Ok(());
@@ -428,25 +468,7 @@ impl<'m> State<'m> {
             Err(error) => Err(error),
         };
         let after = sums(&groups);
-        for open in groups.into_iter().flatten() {
-            self.charge = self.charge.saturating_add({
-                let mut open = open;
-                let charge = open.object.take_charge();
-                let at = self
-                    .find_group(open.object.number())
-                    .unwrap_or_else(|at| at);
-                self.groups.insert(at, open)?;
-                charge
-            });
-        }
-        for mut inode in inodes.into_iter().flatten().chain(newborn) {
-            self.charge = self.charge.saturating_add(inode.take_charge());
-            // A freed inode, or one that was never born, leaves core.
-            if inode.core.mode.get() != 0 {
-                let at = self.find_inode(inode.ino()).unwrap_or_else(|at| at);
-                self.inodes.insert(at, inode)?;
-            }
-        }
+        self.put_back(&mut groups, &mut inodes, newborn)?;
         self.free = self.free.saturating_add(after.0).saturating_sub(before.0);
         self.inode_count = self
             .inode_count
@@ -547,6 +569,17 @@ impl<'m> State<'m> {
         }
     }
 
+    /// Takes out the groups.
+    #[inline(never)]
+    fn opened(&mut self) -> Result<Vec<Box<GroupObject>>> {
+        let mut groups = Vec::new();
+        groups.reserve(self.groups.len())?;
+        while let Some(open) = self.groups.pop() {
+            groups.push(open.object)?;
+        }
+        Ok(groups)
+    }
+
     /// Takes out the inodes whose nodes are nowhere else.
     #[inline(never)]
     fn unsettled(&mut self) -> Result<Vec<Box<InodeObject>>> {
@@ -563,28 +596,30 @@ impl<'m> State<'m> {
 
     /// Gives the parts to the module that mounts: groups, rings and superblock; and, after a mount
     /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
-    pub fn into_parts(mut self) -> Result<Parts> {
+    #[inline(never)]
+    fn take_parts(&mut self) -> Result<Box<Parts>> {
         let unsettled = self.unsettled()?;
-        let mut groups = Vec::new();
-        groups.reserve(self.groups.len())?;
-        while let Some(open) = self.groups.pop() {
-            groups.push(open.object)?;
-        }
-        Ok(Parts {
-            geometry: self.geometry,
+        let groups = self.opened()?;
+        Ok(Box::new(Parts {
+            geometry: boxed(&self.geometry)?,
             volume: *self.env.volume(),
             epoch: self.env.epoch(),
-            sb: self.sb,
+            sb: core::mem::replace(&mut self.sb, Super::blank()?),
             groups,
-            group_tree: self.group_tree,
-            rings: self.rings,
+            group_tree: core::mem::replace(&mut self.group_tree, Box::new(GroupTree::nothing())?),
+            rings: core::mem::take(&mut self.rings),
             lsn: self.lsn,
             free: Blocks::new(self.free),
             inodes: self.inode_count,
             overlay: self.env.take_overlay(),
             unsettled,
-        })
+        })?)
     }
+}
+
+#[inline(never)]
+fn boxed(geometry: &Geometry) -> Result<Box<Geometry>> {
+    Ok(Box::new(*geometry)?)
 }
 
 /// What a mounted filesystem is made of, after recovery.

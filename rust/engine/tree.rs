@@ -349,15 +349,13 @@ impl<'a> TreeMut<'a> {
         Ok(Node::new(page, self.kind))
     }
 
-    /// The path to `key`, all loaded.
+    /// Finds the path to `key`, all loaded; `path` is a new one of this root.
     #[inline(never)]
-    fn path(&mut self, env: &dyn Env, key: Key) -> Result<Path> {
+    fn find(&mut self, env: &dyn Env, key: Key, path: &mut Path) -> Result<()> {
         if self.root.level > MAX_LEVEL {
             return Err(Check::NodeLevel.block(self.root.block));
         }
-        let mut path = Path::new(*self.root);
-        self.loading(env, |tree| tree.descend(&mut path, &key).map(|_| ()))?;
-        Ok(path)
+        self.loading(env, |tree| tree.descend(path, &key).map(|_| ()))
     }
 
     /// What it means that there is no place.

@@ -69,6 +69,7 @@ impl Mount {
     }
 
     /// Takes an aligned run for a chunk of nodes.
+    #[inline(never)]
     pub(crate) fn take_chunk(&self, group: Group, len: Blocks) -> Result<Option<Run>> {
         self.with_free_map(group, &mut |map| map.take_aligned(len, len.raw()))
     }

@@ -54,18 +54,19 @@ impl Mount {
         let before = epoch.next();
         self.collect_inodes(&world, before)?;
         self.collect_groups(&world, state, &mut arena, epoch, before)?;
-        state.tree.flush(&world, before)?;
+        state.parts.group_tree.flush(&world, before)?;
         let writer = self.area.lock().take().ok_or(EIO)?;
+        let parts = &mut *state.parts;
         checkpoint::publish(
             &world,
-            &mut state.sb,
+            &mut parts.sb,
             &writer,
-            &state.tree,
+            &parts.group_tree,
             Blocks::new(free),
             inodes,
         )?;
-        checkpoint::go_home(&world, &mut state.sb, &self.geometry, clean)?;
-        for (slot, cut) in self.rings.iter().zip(state.sb.ring_cuts.iter()) {
+        checkpoint::go_home(&world, &mut state.parts.sb, &self.geometry, clean)?;
+        for (slot, cut) in self.rings.iter().zip(state.parts.sb.ring_cuts.iter()) {
             slot.ring.lock().release(*cut);
         }
         self.done.store(epoch.raw(), Release);
@@ -81,7 +82,7 @@ impl Mount {
         let lsn = Lsn::new(self.lsn.load(Acquire));
         let mut positions = self.rings.iter().map(|slot| slot.ring.lock().position());
         let writer = checkpoint::cut(
-            &mut state.sb,
+            &mut state.parts.sb,
             &self.geometry,
             &self.volume,
             epoch,
@@ -132,7 +133,7 @@ impl Mount {
                     .reserve(engine::apply::STEP_PAGES)
                     .map_err(engine::Error::from)?;
                 let number = Group::new(slot.number);
-                state.tree.put(&at_cut, arena, number, &item)?;
+                state.parts.group_tree.put(&at_cut, arena, number, &item)?;
             }
             vfs::cpu::yield_if_due();
         }

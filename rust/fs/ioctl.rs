@@ -56,7 +56,11 @@ pub(crate) fn ioctl(
         GET_LABEL => {
             let mut answer = [0u8; LABEL];
             let state = mount(file.inode()).checkpoint.lock();
-            for (to, from) in answer.iter_mut().take(LABEL - 1).zip(state.sb.label.iter()) {
+            for (to, from) in answer
+                .iter_mut()
+                .take(LABEL - 1)
+                .zip(state.parts.sb.label.iter())
+            {
                 *to = *from;
             }
             drop(state);

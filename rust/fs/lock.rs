@@ -125,27 +125,35 @@ pub(crate) struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// Takes the locks. The commit lock is held for reading.
-    #[inline(never)]
-    pub(crate) fn take<'n: 'a>(mount: &'a Mount, needs: &mut Needs<'n>) -> engine::Result<Self> {
-        needs.sort();
-        let mut held = Self {
+    /// Nothing is held yet.
+    pub(crate) const fn new() -> Self {
+        Self {
             groups: [const { None }; MAX_GROUPS],
             maps: [const { None }; MAX_INODES],
-        };
+        }
+    }
+
+    /// Takes the locks. The commit lock is held for reading.
+    #[inline(never)]
+    pub(crate) fn take<'n: 'a>(
+        &mut self,
+        mount: &'a Mount,
+        needs: &mut Needs<'n>,
+    ) -> engine::Result<()> {
+        needs.sort();
         let mut rank = 0;
-        for (slot, owner) in held.maps.iter_mut().zip(needs.owners.iter().flatten()) {
+        for (slot, owner) in self.maps.iter_mut().zip(needs.owners.iter().flatten()) {
             let nesting = Nesting::new(rank).ok_or(engine::Error::Invalid)?;
             *slot = Some(owner.map.write_nested(nesting));
             rank += 1;
         }
         rank = 0;
-        for (slot, group) in held.groups.iter_mut().zip(needs.groups.iter().flatten()) {
+        for (slot, group) in self.groups.iter_mut().zip(needs.groups.iter().flatten()) {
             let nesting = Nesting::new(rank).ok_or(engine::Error::Invalid)?;
             *slot = Some(mount.slot(*group)?.object.write_nested(nesting));
             rank += 1;
         }
-        Ok(held)
+        Ok(())
     }
 
     /// Lends what lies behind the locks.
@@ -154,20 +162,16 @@ impl<'a> Held<'a> {
         &'l mut self,
         world: &World<'_>,
         needs: &Needs<'_>,
-    ) -> engine::Result<Locked<'l>> {
-        let mut locked = Locked::new();
-        for (guard, number) in self
-            .groups
-            .iter_mut()
-            .flatten()
-            .zip(needs.groups.iter().flatten())
-        {
+        locked: &mut Locked<'l>,
+    ) -> engine::Result<()> {
+        let numbers = needs.groups.iter().flatten();
+        for (guard, number) in self.groups.iter_mut().flatten().zip(numbers) {
             locked.add_group(guard.open(world, *number)?)?;
         }
         for guard in self.maps.iter_mut().flatten() {
             locked.add_inode(guard)?;
         }
-        Ok(locked)
+        Ok(())
     }
 }
 

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::owner::{Known, Lingering, Owner, Slot};
 use crate::worker::Workers;
 use engine::area::AreaWriter;
-use engine::checkpoint::GroupTree;
 use engine::env::Volume;
 use engine::geometry::Geometry;
 use engine::inode::InodeObject;
@@ -27,7 +26,6 @@ use engine::locked::Work;
 use engine::log::Ring;
 use engine::overlay::Overlay;
 use engine::state::Parts;
-use engine::superblock::Super;
 use format::{Blocks, Epoch, Group, Lsn};
 use kernel::prelude::*;
 use kernel::str::CString;
@@ -39,10 +37,8 @@ use vfs::sync::PerCpuRwSemaphore;
 
 /// Superblock and group tree: what only a checkpoint changes.
 pub(crate) struct Checkpointed {
-    /// The superblock.
-    pub(crate) sb: Super,
-    /// The group tree.
-    pub(crate) tree: memory::Box<GroupTree>,
+    /// What recovery left; superblock and group tree of it are in use.
+    pub(crate) parts: memory::Box<Parts>,
 }
 
 /// One ring behind its lock.
@@ -125,73 +121,35 @@ pub(crate) struct Mount {
 impl Mount {
     /// Puts the parts that recovery left behind their locks.
     pub(crate) fn new(
-        region: Region,
+        region: &mut Option<Region>,
         name: CString,
-        mut parts: Parts,
+        mut parts: memory::Box<Parts>,
         writable: bool,
         norecovery: bool,
     ) -> Result<Arc<Self>> {
-        let groups = slots(&region, &mut parts)?;
+        let groups = slots(region.as_ref().ok_or(EINVAL)?, &mut parts)?;
         let rings = rings(&mut parts)?;
-        let (volume, geometry) = (parts.volume, parts.geometry);
-        let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
         let unsettled = core::mem::take(&mut parts.unsettled);
-        let uuid = parts.sb.uuid;
-        let epoch = parts.epoch.raw();
-        let lsn = parts.lsn.raw();
-        let free = signed(parts.free.raw());
-        let inodes = signed(parts.inodes);
-        let area_bytes = signed(
-            geometry
-                .area_blocks
-                .bytes()
-                .unwrap_or(0)
-                .saturating_sub(4096),
-        );
-        let done = parts.sb.epoch.get();
-        let checkpointed = Checkpointed {
-            sb: parts.sb,
-            tree: parts.group_tree,
+        let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
+        let geometry = memory::Box::new(*parts.geometry).map_err(engine::Error::from)?;
+        let mut made = Made {
+            region,
+            name: Some(name),
+            geometry: Some(geometry),
+            parts: Some(parts),
+            overlay,
+            groups,
+            rings,
+            writable,
+            norecovery,
         };
-        let mount = Arc::pin_init(
-            try_pin_init!(Self {
-                region,
-                name,
-                volume,
-                geometry,
-                overlay,
-                uuid,
-                commit <- PerCpuRwSemaphore::new((), c"ferrox_commit", static_lock_class!()),
-                checkpoint <- new_mutex!(checkpointed, "ferrox_checkpoint"),
-                area <- new_mutex!(None, "ferrox_area"),
-                groups,
-                rings,
-                works <- new_mutex!(KVec::new(), "ferrox_works"),
-                lingering <- Lingering::new(),
-                epoch: Atomic::new(epoch),
-                done: Atomic::new(done),
-                lsn: Atomic::new(lsn),
-                free: Atomic::new(free),
-                inodes: Atomic::new(inodes),
-                charged: Atomic::new(0),
-                promised: Atomic::new(0),
-                area_bytes,
-                soon: Atomic::new(false),
-                down: Atomic::new(false),
-                writable: Atomic::new(writable),
-                frozen: Atomic::new(false),
-                rotor: Atomic::new(0),
-                norecovery,
-                doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
-                workers <- new_mutex!(None, "ferrox_workers"),
-            }? kernel::error::Error),
-            GFP_KERNEL,
-        )?;
+        let mount = made.assemble()?;
         mount.keep(unsettled)?;
         Ok(mount)
     }
 
     /// Keeps inodes whose nodes exist only in DRAM, as if they had been changed just now.
+    #[inline(never)]
     fn keep(&self, mut unsettled: memory::Vec<memory::Box<InodeObject>>) -> Result {
         while let Some(object) = unsettled.pop() {
             let owner = Owner::vacant(object.ino())?;
@@ -281,6 +239,75 @@ impl Mount {
     }
 }
 
+/// What a mount is put together from. Each part is taken out of here when its place is made, so
+/// that it is moved once.
+struct Made<'a> {
+    region: &'a mut Option<Region>,
+    name: Option<CString>,
+    geometry: Option<memory::Box<Geometry>>,
+    parts: Option<memory::Box<Parts>>,
+    overlay: Overlay,
+    groups: KVVec<Pin<KBox<Slot>>>,
+    rings: KVec<Pin<KBox<RingSlot>>>,
+    writable: bool,
+    norecovery: bool,
+}
+
+impl Made<'_> {
+    fn parts(&self) -> Result<&Parts, kernel::error::Error> {
+        self.parts.as_deref().ok_or(EINVAL)
+    }
+
+    #[inline(never)]
+    fn assemble(&mut self) -> Result<Arc<Mount>> {
+        let made = self;
+        let mount = Arc::pin_init(
+            try_pin_init!(Mount {
+                volume: made.parts()?.volume,
+                uuid: made.parts()?.sb.uuid,
+                epoch: Atomic::new(made.parts()?.epoch.raw()),
+                done: Atomic::new(made.parts()?.sb.epoch.get()),
+                lsn: Atomic::new(made.parts()?.lsn.raw()),
+                free: Atomic::new(signed(made.parts()?.free.raw())),
+                inodes: Atomic::new(signed(made.parts()?.inodes)),
+                area_bytes: area_bytes(&made.parts()?.geometry),
+                region: made.region.take().ok_or(EINVAL)?,
+                name: made.name.take().ok_or(EINVAL)?,
+                geometry: made.geometry.take().ok_or(EINVAL)?,
+                overlay: core::mem::replace(&mut made.overlay, Overlay::new()),
+                commit <- PerCpuRwSemaphore::new((), c"ferrox_commit", static_lock_class!()),
+                checkpoint <- new_mutex!(
+                    Checkpointed { parts: made.parts.take().ok_or(EINVAL)? },
+                    "ferrox_checkpoint"
+                ),
+                area <- new_mutex!(None, "ferrox_area"),
+                groups: core::mem::replace(&mut made.groups, KVVec::new()),
+                rings: core::mem::replace(&mut made.rings, KVec::new()),
+                works <- new_mutex!(KVec::new(), "ferrox_works"),
+                lingering <- Lingering::new(),
+                charged: Atomic::new(0),
+                promised: Atomic::new(0),
+                soon: Atomic::new(false),
+                down: Atomic::new(false),
+                writable: Atomic::new(made.writable),
+                frozen: Atomic::new(false),
+                rotor: Atomic::new(0),
+                norecovery: made.norecovery,
+                doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
+                workers <- new_mutex!(None, "ferrox_workers"),
+            }? kernel::error::Error),
+            GFP_KERNEL,
+        )?;
+        Ok(mount)
+    }
+}
+
+/// Bytes that an area holds.
+fn area_bytes(geometry: &Geometry) -> i64 {
+    let bytes = geometry.area_blocks.bytes().unwrap_or(0);
+    signed(bytes.saturating_sub(4096))
+}
+
 /// Each ring behind a lock.
 #[inline(never)]
 fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
@@ -306,12 +333,25 @@ fn signed(n: u64) -> i64 {
 fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
     let volume = parts.volume;
     let count = usize::try_from(volume.groups).map_err(|_| ENOMEM)?;
+    let known = known(region, parts, count)?;
+    let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for (number, known) in (0..volume.groups).zip(known) {
+        let group = Group::new(number);
+        let len = volume.group_len(group).raw();
+        slots.push(Slot::new(group, known, len)?, GFP_KERNEL)?;
+    }
+    Ok(slots)
+}
+
+/// What is known of each group.
+#[inline(never)]
+fn known(region: &Region, parts: &mut Parts, count: usize) -> Result<KVVec<Known>> {
     let mut known = KVVec::with_capacity(count, GFP_KERNEL)?;
     for _ in 0..count {
         known.push(Known::Nothing, GFP_KERNEL)?;
     }
     let media = crate::media::Pmem::new(region.enter(), &parts.overlay);
-    let env = engine::solo::Solo::new(&media, volume, parts.epoch);
+    let env = engine::solo::Solo::new(&media, parts.volume, parts.epoch);
     parts.group_tree.each(&env, &mut |group, item| {
         let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);
         if let Some(slot) = known.get_mut(at) {
@@ -324,13 +364,7 @@ fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
             *slot = Known::Open(object);
         }
     }
-    let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
-    for (number, known) in (0..volume.groups).zip(known) {
-        let group = Group::new(number);
-        let len = volume.group_len(group).raw();
-        slots.push(Slot::new(group, known, len)?, GFP_KERNEL)?;
-    }
-    Ok(slots)
+    Ok(known)
 }
 
 /// Blocks of the whole filesystem.

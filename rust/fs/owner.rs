@@ -179,11 +179,7 @@ impl Known {
             Self::Item(item) => Some(Some(*item)),
         };
         if let Some(item) = item {
-            let mut group = memory::Box::new(GroupObject::untouched(env, number))?;
-            if let Some(item) = &item {
-                group.load(env, item)?;
-            }
-            *self = Self::Open(group);
+            *self = Self::Open(GroupObject::open(env, number, item.as_ref())?);
         }
         match self {
             Self::Open(group) => Ok(group),

@@ -7,7 +7,7 @@ use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
 use engine::overlay::Overlay;
-use engine::state::{Mode, Parts, State};
+use engine::state::{Mode, Parts, Recovered, State};
 use format::inode::Time;
 use format::{FileSize, Ino};
 use kernel::prelude::*;
@@ -211,13 +211,20 @@ fn fill(
         (false, false) => Mode::Write,
     };
     let parts = recover(&region, &name, mode)?;
+    let mut region = Some(region);
     sb.set_magic(MAGIC)
         .set_max_bytes(i64::try_from(FileSize::MAX.raw()).unwrap_or(i64::MAX))
         .set_max_links(format::inode::LINK_MAX)
         .set_times(1, Time::FIRST_SECOND, Time::LAST_SECOND)
         .set_uuid(&parts.sb.uuid);
     sb.set_block_size(4096)?;
-    let mount = Mount::new(region, name, parts, mode == Mode::Write, options.norecovery)?;
+    let mount = Mount::new(
+        &mut region,
+        name,
+        parts,
+        mode == Mode::Write,
+        options.norecovery,
+    )?;
     let access = match mode {
         Mode::Write => "read-write",
         _ => "read-only",
@@ -234,13 +241,20 @@ fn fill(
 
 /// Recovers, and gives what the filesystem is made of.
 #[inline(never)]
-fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<Parts> {
+fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<memory::Box<Parts>> {
     let nothing = Overlay::new();
     let media = Pmem::new(region.enter(), &nothing);
-    let (state, found) = State::mount(&media, mode).map_err(|error| {
+    let (parts, found) = State::parts(&media, mode).map_err(|error| {
         explain(name, &error);
         error
     })?;
+    tell(name, &found);
+    Ok(parts)
+}
+
+/// Tells what recovery did.
+#[inline(never)]
+fn tell(name: &CStr, found: &Recovered) {
     if found.area || found.records > 0 {
         let finished = match found.area {
             true => ", a checkpoint finished",
@@ -253,7 +267,6 @@ fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<Parts> {
             finished
         );
     }
-    Ok(state.into_parts()?)
 }
 
 /// One log line that says what is wrong with a device and what to do.

@@ -179,8 +179,10 @@ impl Mount {
         let _commit = self.commit.read();
         self.check_alive()?;
         let world = World::new(self);
-        let mut held = Held::take(self, &mut operation.needs)?;
-        let mut locked = held.lend(&world, &operation.needs)?;
+        let mut held = Held::new();
+        held.take(self, &mut operation.needs)?;
+        let mut locked = Locked::new();
+        held.lend(&world, &operation.needs, &mut locked)?;
         let before = sums(&mut locked);
         let result = plan(&world, &mut locked, work)?;
         self.append(&world, work, promise)?;
@@ -189,10 +191,7 @@ impl Mount {
             .born
             .map(|owner| owner.map.write_nested(newborn_rank()));
         if let (Some(object), Some(owner)) = (born.as_mut(), operation.born) {
-            let (kind, payload) = plan::planned(&work.record);
-            if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
-                owner.name(object, ino);
-            }
+            name(owner, object, work)?;
             locked.add_inode(object)?;
         }
         if let Err(error) = self.apply(&world, &mut locked, work) {
@@ -200,14 +199,20 @@ impl Mount {
             self.shut_down("a durable record does not fit the state in memory");
             return Err(EIO.into());
         }
-        let after = sums(&mut locked);
-        self.free.fetch_add(after.0 - before.0, Relaxed);
-        self.inodes.fetch_add(after.1 - before.1, Relaxed);
-        self.charged
-            .fetch_add(i64::try_from(locked.take_charge()).unwrap_or(0), Relaxed);
+        self.book(&mut locked, before);
         self.note(&mut locked, seats);
         self.give_back(work);
         Ok(result)
+    }
+
+    /// Keeps the totals, and what the changes will need of a checkpoint area.
+    #[inline(never)]
+    fn book(&self, locked: &mut Locked<'_>, before: (i64, i64)) {
+        let after = sums(locked);
+        self.free.fetch_add(after.0 - before.0, Relaxed);
+        self.inodes.fetch_add(after.1 - before.1, Relaxed);
+        let charge = i64::try_from(locked.take_charge()).unwrap_or(0);
+        self.charged.fetch_add(charge, Relaxed);
     }
 
     /// Makes the planned record durable.
@@ -333,6 +338,16 @@ impl Mount {
         let _nofs = NoFs::enter();
         Ok(loading(&world, &mut owner.map.write())?)
     }
+}
+
+/// Gives a newborn the number that its record has.
+#[inline(never)]
+fn name(owner: &Owner, object: &mut InodeObject, work: &Work) -> engine::Result<()> {
+    let (kind, payload) = plan::planned(&work.record);
+    if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
+        owner.name(object, ino);
+    }
+    Ok(())
 }
 
 /// Free blocks and inodes of the groups that are held.

@@ -80,7 +80,7 @@ impl State<'_> {
     }
 
     fn once<R>(&mut self, who: &Owners, plan: &mut Plan<'_, R>) -> Result<R> {
-        let mut work = core::mem::take(&mut self.work);
+        let mut work = core::mem::take(&mut *self.work);
         let mut lsn = self.lsn;
         // In turn.
         let turn = format::units::index(lsn.raw()).checked_rem(self.rings.len());
@@ -114,7 +114,7 @@ impl State<'_> {
             Ok(result) => self.apply_planned(&mut work, who, born).map(|()| result),
             Err(error) => Err(error),
         };
-        self.work = work;
+        *self.work = work;
         applied
     }
 

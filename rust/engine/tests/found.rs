@@ -240,7 +240,10 @@ fn replay_joins_the_same_nodes() {
     let name = |n: u64| format!("{n:0200}").into_bytes();
     let mut state = mounted(&ram);
     let target = file(&mut state, b"target");
-    let new = NewInode { mode: S_IFDIR | 0o700, ..NewInode::default() };
+    let new = NewInode {
+        mode: S_IFDIR | 0o700,
+        ..NewInode::default()
+    };
     let dir = state.create(Ino::ROOT, b"dir", None, &new, &[]).unwrap();
     for n in 0..6000 {
         state.link(dir, &name(n), target, 5).unwrap();
@@ -266,18 +269,25 @@ fn replay_joins_the_same_nodes() {
     }
     let all = names();
     let mut state = mounted(&ram);
-    state.readdir(dir, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    state
+        .readdir(dir, 0, &mut |_| std::ops::ControlFlow::Continue(()))
+        .unwrap();
     // One here and there: its leaf is joined with its neighbours, and places come free.
     for name in all.iter().step_by(12) {
         state.unlink(dir, name, false, 7).unwrap();
     }
     // They are used for something else.
     let free = state.free();
-    let new = NewInode { mode: S_IFLNK | 0o777, ..NewInode::default() };
+    let new = NewInode {
+        mode: S_IFLNK | 0o777,
+        ..NewInode::default()
+    };
     let mut made = 0u32;
     while state.free() == free {
         let name = format!("link{made}");
-        state.create(Ino::ROOT, name.as_bytes(), None, &new, &[b'x'; 800]).unwrap();
+        state
+            .create(Ino::ROOT, name.as_bytes(), None, &new, &[b'x'; 800])
+            .unwrap();
         made += 1;
     }
     eprintln!("{} entries left, {made} links made", all.len());

@@ -39,11 +39,12 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return self.plant(env, res, key, value);
         }
-        let path = self.path(env, key)?;
+        let mut path = Path::new(*self.root);
+        self.find(env, key, &mut path)?;
         let leaf = self.node(path.step(0).block, 0)?;
         match leaf.search(&key) {
             Ok(_) => Err(Error::Exists),
-            Err(at) => self.place(env, res, path, at, key, value, false),
+            Err(at) => self.place(env, res, &path, at, key, value, false),
         }
     }
 
@@ -64,14 +65,15 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let path = self.path(env, key)?;
+        let mut path = Path::new(*self.root);
+        self.find(env, key, &mut path)?;
         let leaf = self.node(path.step(0).block, 0)?;
         match leaf.search(&key) {
             Ok(at) => {
                 let (_, len) = leaf.place(at).ok_or(broken(path.step(0).block))?;
                 match len == value.len() && !self.kind.is_interval() {
                     true => self.overwrite(env, path.step(0).block, at, value),
-                    false => self.place(env, res, path, at, key, value, true),
+                    false => self.place(env, res, &path, at, key, value, true),
                 }
             }
             Err(_) => Err(Error::NotFound),
@@ -80,6 +82,7 @@ impl TreeMut<'_> {
 
     /// Writes a value of the same length over that of slot `at` of a leaf: what most updates of
     /// inodes are. Moves no interval's end.
+    #[inline(never)]
     fn overwrite(&mut self, env: &dyn Env, leaf: Block, at: usize, value: &[u8]) -> Result<()> {
         let kind = self.kind;
         let mut edit = self.frames.edit(env, leaf)?;
@@ -156,7 +159,7 @@ impl TreeMut<'_> {
         &mut self,
         env: &dyn Env,
         res: &mut Resources<'_>,
-        path: Path,
+        path: &Path,
         at: usize,
         key: Key,
         value: &[u8],
@@ -184,7 +187,7 @@ impl TreeMut<'_> {
         let lowers = leaf.count() == 0 || (at == 0 && !replace);
 
         // What can fail.
-        let nodes = if split { self.count_splits(&path)? } else { 0 };
+        let nodes = if split { self.count_splits(path)? } else { 0 };
         let scratch = usize::from(!fits || split);
         if res.arena.pages() < nodes.saturating_add(scratch) {
             return Err(Error::NoMemory);
@@ -195,14 +198,14 @@ impl TreeMut<'_> {
         self.frames.touch(env, block)?;
         let ends_move = kind.is_interval() && end != old_end;
         if split || ends_move || lowers {
-            self.touch_above(env, &path)?;
+            self.touch_above(env, path)?;
         }
         if split {
             let mut fresh = Fresh::default();
             fresh
                 .take(res, nodes)
                 .map_err(|_: NoPlace| self.no_places())?;
-            return self.split(env, res, fresh, &path, at, key, value, replace);
+            return self.split(env, res, fresh, path, at, key, value, replace);
         }
 
         // What cannot.
@@ -221,9 +224,9 @@ impl TreeMut<'_> {
             change::insert_item(&mut edit, kind, at, &key, value).ok_or(broken(block))?;
         }
         if lowers || ends_move {
-            self.raise(env, &path, &key, end)?;
+            self.raise(env, path, &key, end)?;
             if replace && end < old_end {
-                self.settle(env, &path, 0, old_end)?;
+                self.settle(env, path, 0, old_end)?;
             }
         }
         Ok(())

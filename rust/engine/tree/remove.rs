@@ -32,7 +32,8 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let path = self.path(env, key)?;
+        let mut path = Path::new(*self.root);
+        self.find(env, key, &mut path)?;
         let block = path.step(0).block;
         let (at, end, last) = self.victim(block, &key)?;
         self.frames.touch(env, block)?;
