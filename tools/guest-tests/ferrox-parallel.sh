@@ -51,8 +51,11 @@ def data(rng, path, flags):
             os.pread(fd, 100_000, rng.randrange(1 << 19))
             os.fsync(fd)
         else:
-            # (A store beyond the end of a file that another just cut is SIGBUS, and rightly so:
-            # this file has no name that another could find.)
+            # A file of its own: a store beyond the end of one that another just cut is SIGBUS,
+            # and rightly so.
+            os.close(fd)
+            path = os.path.dirname(path) + f"/own-{os.getpid()}"
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
             os.unlink(path)
             os.ftruncate(fd, 1 << 20)
             with mmap.mmap(fd, 1 << 20) as m:
