@@ -198,9 +198,6 @@ pub fn apply(
     effects: &mut Effects,
 ) -> Result {
     arena.reserve(STEP_PAGES)?;
-    for inode in locked.inodes() {
-        inode.reserve()?;
-    }
     for group in locked.groups() {
         group.touch(env);
     }
@@ -374,6 +371,7 @@ fn set_target(
     }
     inode.core.size.set(count(target.len()));
     if target.len() <= INLINE_MAX {
+        inode.reserve()?;
         inode.inline.set(target).ok_or(bad)?;
         inode.core.fork = Fork::InlineTarget.raw();
         return Ok(());

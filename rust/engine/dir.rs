@@ -343,6 +343,8 @@ fn insert_inline(dir: &mut InodeObject, entry: Entry<'_>) -> Result {
     let value = bytes.get_mut(8..).ok_or(bad)?;
     let len = encode(value, entry).ok_or(bad)?.saturating_add(8);
     let bytes = bytes.get(..len).ok_or(bad)?;
+    // In hand already, but for replay.
+    dir.reserve()?;
     dir.inline.splice(at, 0, bytes).ok_or(bad)?;
     dir.core.fork = Fork::InlineEntries.raw();
     dir.core.items.set(dir.core.items.get().saturating_add(1));

@@ -378,6 +378,8 @@ impl Editor<'_, '_, '_> {
             return Ok(false);
         }
         let remove = if same { ITEM } else { 0 };
+        // In hand already, but for replay.
+        inode.reserve()?;
         inode
             .inline
             .splice(at.saturating_mul(ITEM), remove, raw.as_bytes())
@@ -466,6 +468,16 @@ impl Editor<'_, '_, '_> {
     /// neighbours where they join.
     pub fn map(&mut self, piece: &Piece, effects: &mut Effects) -> Result {
         piece.check(self.env, self.ino)?;
+        let env = self.env;
+        let last = last_before(env, self.inode()?, FileBlock::END)?;
+        if last.is_none_or(|last| last.end() <= piece.file) {
+            // Behind all the file has: there is nothing to replace, and no neighbour behind.
+            self.count(piece.len.raw(), Blocks::ZERO)?;
+            let group = self.locked.group_of(env, piece.start)?;
+            group.count_free(0, piece.len.raw());
+            let joined = last.and_then(|last| joins(env, &last, piece));
+            return self.set(&joined.unwrap_or(*piece));
+        }
         let conversion = self.converts(piece)?;
         let keep = conversion.then_some(piece);
         self.unmap(piece.file, piece.end(), keep, effects)?;

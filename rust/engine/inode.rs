@@ -43,6 +43,9 @@ pub struct Inline {
     item: Vec<u8>,
 }
 
+/// What the memory holds at first.
+static NOTHING: [u8; ITEM_MAX] = [0; ITEM_MAX];
+
 /// Bytes of a core.
 const CORE: usize = core::mem::size_of::<Core>();
 
@@ -55,8 +58,9 @@ impl Inline {
 
     /// Gets the memory, if it is not there yet.
     fn reserve(&mut self) -> Result {
-        if self.item.len() < ITEM_MAX {
-            self.item.resize(ITEM_MAX, 0)?;
+        if self.item.is_empty() {
+            // At once: byte by byte it would be the dearest part of making an inode.
+            self.item.extend_from_slice(&NOTHING)?;
         }
         Ok(())
     }
@@ -174,7 +178,8 @@ impl InodeObject {
         Self::new(Ino::new(0), Core::default())
     }
 
-    /// Gets the memory that changes of the item need, if it is not there yet.
+    /// Gets the memory that an inode needs in whose item something may come to stand behind the
+    /// core, if it is not there yet.
     pub fn reserve(&mut self) -> Result {
         self.inline.reserve()
     }
@@ -182,7 +187,9 @@ impl InodeObject {
     /// Gets the memory that a vacant inode needs to be born: with a symbolic link's target of
     /// `target` bytes, or none.
     pub fn expect(&mut self, target: usize) -> Result {
-        self.reserve()?;
+        if target > 0 {
+            self.reserve()?;
+        }
         if target > INLINE_MAX {
             self.frames
                 .reserve(format::units::index(crate::apply::TARGET_NODES))?;
@@ -209,8 +216,11 @@ impl InodeObject {
         let bad = Check::InodeItem.inode(self.ino);
         let (core, rest) = Core::ref_from_prefix(item).map_err(|_| bad)?;
         self.core = *core;
-        self.reserve()?;
-        self.inline.set(rest).ok_or(bad)?;
+        self.inline.clear();
+        if !rest.is_empty() {
+            self.reserve()?;
+            self.inline.set(rest).ok_or(bad)?;
+        }
         self.check()
     }
 
@@ -436,10 +446,13 @@ impl InodeObject {
     /// Writes the item through, new or changed. Takes lazy times along.
     pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
         let bad = Check::InodeItem.inode(self.ino);
-        self.inline.reserve()?;
-        put(&mut self.inline.item, 0, self.core.as_bytes()).ok_or(bad)?;
-        let len = CORE.saturating_add(self.inline.len);
-        let item = self.inline.item.get(..len).ok_or(bad)?;
+        let item = if self.inline.len == 0 {
+            self.core.as_bytes()
+        } else {
+            put(&mut self.inline.item, 0, self.core.as_bytes()).ok_or(bad)?;
+            let len = CORE.saturating_add(self.inline.len);
+            self.inline.item.get(..len).ok_or(bad)?
+        };
         group.inode_put(env, arena, self.ino, item)?;
         self.lazy = 0;
         Ok(())

@@ -397,6 +397,10 @@ pub fn plan_chunk(
 /// How many items a record may add to the trees of one inode, or make longer.
 #[derive(Clone, Copy, Default)]
 struct Grows {
+    /// Whether its orphan item comes or goes.
+    orphan: bool,
+    /// Whether something may come to stand in the inode item that has nothing behind its core.
+    inline: bool,
     /// In its fork: extents or entries.
     fork: u64,
     /// In its group's inode tree: the inode item, an orphan item.
@@ -410,17 +414,26 @@ struct Grows {
 #[inline(never)]
 fn grows(record: &Record<'_>, ino: Ino) -> Grows {
     let name = |dir: u64| u64::from(dir == ino.raw());
-    let (entries, orphans) = match record {
-        Record::Create(r, ..) => (name(r.dir.get()), 0),
-        Record::Link(r, _) => (name(r.dir.get()), 0),
-        Record::Unlink(r) => (0, name(r.ino.get())),
-        Record::Rename(r, name_bytes) if !name_bytes.is_empty() => {
-            (name(r.new_dir.get()), name(r.victim.get()))
+    let mine = |other: u64| other == ino.raw();
+    // What the record adds of entries and of orphan items, and whether it touches the latter.
+    let (entries, orphans, orphan) = match record {
+        Record::Create(r, ..) => (name(r.dir.get()), 0, false),
+        // An inode that has no name gets one.
+        Record::Link(r, _) => (name(r.dir.get()), 0, mine(r.ino.get())),
+        Record::Unlink(r) => (0, name(r.ino.get()), mine(r.ino.get())),
+        Record::Rename(r, name_bytes) => {
+            let entries = match name_bytes.is_empty() {
+                true => 0,
+                false => name(r.new_dir.get()),
+            };
+            (entries, name(r.victim.get()), mine(r.victim.get()))
         }
-        Record::Rename(r, _) => (0, name(r.victim.get())),
-        _ => (0, 0),
+        Record::Free(_) => (0, 0, true),
+        _ => (0, 0, false),
     };
     Grows {
+        orphan,
+        inline: entries > 0,
         fork: entries,
         // An entry may stand in the inode item, which grows by it.
         items: entries.saturating_add(orphans),
@@ -508,6 +521,8 @@ fn prepare_map(
         fork: changes,
         items: 2,
         rmap: changes,
+        orphan: false,
+        inline: true,
     };
     need(env, locked, ino, grows, tally)
 }
@@ -533,9 +548,14 @@ fn prepare_unmap(
             fork: 2,
             items: 2,
             rmap: 2,
+            orphan: false,
+            inline: true,
         }
     } else {
-        Grows::default()
+        Grows {
+            inline: true,
+            ..Grows::default()
+        }
     };
     need(env, locked, ino, grows, tally)
 }
@@ -567,9 +587,10 @@ fn prepare_names(
     let decoded = Record::decode(record.kind(), record.payload())?;
     let who = crate::apply::owners(env, &decoded)?;
     let born = crate::apply::newborn(&decoded);
+    let orphan = matches!(&decoded, Record::Create(r, ..) if r.dir.get() == 0);
     for ino in who.inodes() {
         if Some(ino) == born {
-            need_born(env, locked, ino, tally)?;
+            need_born(env, locked, ino, orphan, tally)?;
         } else {
             need(env, locked, ino, grows(&decoded, ino), tally)?;
         }
@@ -638,10 +659,14 @@ fn need(
     tally: &mut Tally,
 ) -> Result {
     let (inode, group) = locked.inode_and_group(ino)?;
-    inode.reserve()?;
+    if grows.inline {
+        inode.reserve()?;
+    }
     let mut items = group.inode_tree_mut();
     items.load_path(env, [ino.index(), 0, 0])?;
-    items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    if grows.orphan {
+        items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    }
     let mut fork = 0;
     if grows.fork > 0 {
         // A fork that leaves the inode item begins with a root of its own.
@@ -665,12 +690,20 @@ fn need(
 
 /// What a new inode needs: its item, an orphan item, and five nodes for a long target.
 #[inline(never)]
-fn need_born(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, tally: &mut Tally) -> Result {
+fn need_born(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    orphan: bool,
+    tally: &mut Tally,
+) -> Result {
     let number = ino.group().ok_or(Error::Invalid)?;
     let group = locked.group(number)?;
     let mut items = group.inode_tree_mut();
     items.load_path(env, [ino.index(), 0, 0])?;
-    items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    if orphan {
+        items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    }
     let target = TARGET_NODES.saturating_add(count(Root::EMPTY.need()));
     tally.add(number, group.need(0, 2).saturating_add(target))
 }

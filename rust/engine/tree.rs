@@ -190,7 +190,9 @@ pub struct TreeMut<'a> {
 /// A way from the root to a leaf: for each level the node, and in it the slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path {
-    steps: [Step; LEVELS],
+    // Two lists, for the sake of size: a path is made for every change.
+    blocks: [Block; LEVELS],
+    slots: [u16; LEVELS],
     root: u8,
 }
 
@@ -201,32 +203,48 @@ pub(crate) struct Step {
 }
 
 impl Path {
+    /// The path of no tree.
+    const NONE: Self = Self {
+        blocks: [Block::new(0); LEVELS],
+        slots: [0; LEVELS],
+        root: 0,
+    };
+
     fn new(root: Root) -> Self {
-        let mut path = Self {
-            steps: [Step::default(); LEVELS],
-            root: root.level,
-        };
-        path.set(root.level, root.block);
+        let mut path = Self::NONE;
+        path.begin(root);
         path
     }
 
+    /// Lets it be a way from `root`. What lies below is overwritten on the way down.
+    fn begin(&mut self, root: Root) {
+        self.root = root.level;
+        self.set(root.level, root.block);
+    }
+
     fn set(&mut self, level: u8, block: Block) {
-        if let Some(step) = self.steps.get_mut(usize::from(level)) {
-            *step = Step { block, at: 0 };
+        if let Some(slot) = self.blocks.get_mut(usize::from(level)) {
+            *slot = block;
         }
+        self.set_slot(level, 0);
     }
 
     fn set_slot(&mut self, level: u8, at: usize) {
-        if let Some(step) = self.steps.get_mut(usize::from(level)) {
-            step.at = at;
+        if let Some(slot) = self.slots.get_mut(usize::from(level)) {
+            // A node has some hundred slots.
+            *slot = u16::try_from(at).unwrap_or(u16::MAX);
         }
     }
 
     fn step(&self, level: u8) -> Step {
-        self.steps
-            .get(usize::from(level))
-            .copied()
-            .unwrap_or_default()
+        let level = usize::from(level);
+        match (self.blocks.get(level), self.slots.get(level)) {
+            (Some(block), Some(at)) => Step {
+                block: *block,
+                at: usize::from(*at),
+            },
+            _ => Step::default(),
+        }
     }
 }
 
@@ -349,13 +367,14 @@ impl<'a> TreeMut<'a> {
         Ok(Node::new(page, self.kind))
     }
 
-    /// Finds the path to `key`, all loaded; `path` is a new one of this root.
-    #[inline(never)]
-    fn find(&mut self, env: &dyn Env, key: Key, path: &mut Path) -> Result<()> {
+    /// Finds the path to `key`, all loaded, and the slot of the leaf in which it is (`Ok`) or
+    /// before which it would be. `path` is lent, not returned: it is too large to be moved about.
+    fn path(&mut self, env: &dyn Env, path: &mut Path, key: &Key) -> Result<Result<usize, usize>> {
         if self.root.level > MAX_LEVEL {
             return Err(Check::NodeLevel.block(self.root.block));
         }
-        self.loading(env, |tree| tree.descend(path, &key).map(|_| ()))
+        path.begin(*self.root);
+        self.loading(env, |tree| Ok(tree.descend(path, key)?.search(key)))
     }
 
     /// What it means that there is no place.

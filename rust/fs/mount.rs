@@ -16,13 +16,13 @@
 //! | LSN, totals, budget, shutdown | atomics |
 
 use crate::error::{Error, Result};
-use crate::owner::{Known, Lingering, Owner, Slot};
-use crate::worker::Workers;
+use crate::owner::{Known, Lingering, Owner, Seat, Slot};
+use crate::worker::{Doomed, Workers};
 use engine::area::AreaWriter;
 use engine::env::Volume;
 use engine::geometry::Geometry;
 use engine::inode::InodeObject;
-use engine::locked::Work;
+use engine::locked::{Work, MAX_INODES};
 use engine::log::Ring;
 use engine::overlay::Overlay;
 use engine::state::Parts;
@@ -46,6 +46,23 @@ pub(crate) struct Checkpointed {
 pub(crate) struct RingSlot {
     #[pin]
     pub(crate) ring: Mutex<Ring>,
+}
+
+/// Memory for one operation at a time. It is kept from one to the next, so that most ask for none.
+pub(crate) struct Desk {
+    /// The engine's part.
+    pub(crate) work: Work,
+    /// Room in the table of owners that are not home: one for each inode that is not there yet.
+    pub(crate) seats: [Option<Seat>; MAX_INODES],
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            work: Work::new(),
+            seats: [const { None }; MAX_INODES],
+        }
+    }
 }
 
 /// Why nothing goes on.
@@ -83,9 +100,9 @@ pub(crate) struct Mount {
     pub(crate) area: Mutex<Option<AreaWriter>>,
     pub(crate) groups: KVVec<Pin<KBox<Slot>>>,
     pub(crate) rings: KVec<Pin<KBox<RingSlot>>>,
-    /// Work areas that nobody uses now.
+    /// Desks at which nobody works now.
     #[pin]
-    pub(crate) works: Mutex<KVec<KBox<Work>>>,
+    pub(crate) desks: Mutex<KVec<KBox<Desk>>>,
     #[pin]
     pub(crate) lingering: Lingering,
     pub(crate) epoch: Atomic<u64>,
@@ -112,7 +129,7 @@ pub(crate) struct Mount {
     pub(crate) norecovery: bool,
     /// Inodes without a name that have left core, waiting for the worker to end them.
     #[pin]
-    pub(crate) doomed: Mutex<KVec<u64>>,
+    pub(crate) doomed: Mutex<KVec<Doomed>>,
     /// The workers; none on a mount that does not write.
     #[pin]
     pub(crate) workers: Mutex<Option<Workers>>,
@@ -154,7 +171,9 @@ impl Mount {
         while let Some(object) = unsettled.pop() {
             let owner = Owner::vacant(object.ino())?;
             *owner.map.write() = object.into_inner();
-            if let Some(seat) = self.lingering.seat(&owner)? {
+            let mut seat = None;
+            self.lingering.reserve(&owner, &mut seat)?;
+            if let Some(seat) = seat {
                 let _map = owner.map.write();
                 self.lingering.add(&owner, seat);
             }
@@ -220,21 +239,21 @@ impl Mount {
             .ok_or(engine::Error::Invalid)
     }
 
-    /// A work area.
-    pub(crate) fn take_work(&self) -> Result<KBox<Work>> {
-        let work = self.works.lock().pop();
-        match work {
-            Some(work) => Ok(work),
-            None => Ok(KBox::new(Work::new(), GFP_KERNEL)?),
+    /// A desk to work at.
+    pub(crate) fn take_desk(&self) -> Result<KBox<Desk>> {
+        let desk = self.desks.lock().pop();
+        match desk {
+            Some(desk) => Ok(desk),
+            None => Ok(KBox::new(Desk::new(), GFP_KERNEL)?),
         }
     }
 
-    /// Gives a work area back, with the memory it has gathered.
-    pub(crate) fn give_work(&self, work: KBox<Work>) {
-        let mut works = self.works.lock();
-        if works.len() < 8 {
+    /// Gives a desk back, with the memory that has gathered there.
+    pub(crate) fn give_desk(&self, desk: KBox<Desk>) {
+        let mut desks = self.desks.lock();
+        if desks.len() < 8 {
             // Without room it is dropped.
-            let _ = works.push(work, GFP_KERNEL);
+            let _ = desks.push(desk, GFP_KERNEL);
         }
     }
 }
@@ -283,7 +302,7 @@ impl Made<'_> {
                 area <- new_mutex!(None, "ferrox_area"),
                 groups: core::mem::replace(&mut made.groups, KVVec::new()),
                 rings: core::mem::replace(&mut made.rings, KVec::new()),
-                works <- new_mutex!(KVec::new(), "ferrox_works"),
+                desks <- new_mutex!(KVec::new(), "ferrox_desks"),
                 lingering <- Lingering::new(),
                 charged: Atomic::new(0),
                 promised: Atomic::new(0),

@@ -55,6 +55,11 @@ impl Owner {
         Ino::new(self.ino.load(Relaxed))
     }
 
+    /// Whether the mount's table holds it. True stays true while the map lock is held.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Relaxed)
+    }
+
     /// A newborn gets its number; nobody else knows it yet.
     pub(crate) fn name(&self, object: &mut InodeObject, ino: Ino) {
         object.name(ino);
@@ -80,12 +85,13 @@ impl Lingering {
         })
     }
 
-    /// Room for `owner`, if it is not in the table: asked for before anything is decided.
-    pub(crate) fn seat(&self, owner: &Owner) -> Result<Option<Seat>> {
-        if owner.listed.load(Relaxed) {
-            return Ok(None);
+    /// Sees to it that there is room for `owner` if it is not in the table: before anything is
+    /// decided.
+    pub(crate) fn reserve(&self, owner: &Owner, seat: &mut Option<Seat>) -> Result {
+        if seat.is_none() && !owner.listed.load(Relaxed) {
+            *seat = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         }
-        Ok(Some(RBTreeNodeReservation::new(GFP_KERNEL)?))
+        Ok(())
     }
 
     /// Puts `owner` into the table; its map lock is held for writing.

@@ -175,7 +175,7 @@ impl FileSystem for Ferrox {
     fn evict_inode(inode: &Object<Self>) {
         let mount = inode::mount(inode);
         if inode.nlink() == 0 && mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
-            mount.doom(Ino::new(inode.ino()));
+            mount.doom(inode::owner(inode));
         }
     }
 

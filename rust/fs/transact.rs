@@ -21,8 +21,8 @@
 use crate::error::{Error, Result};
 use crate::lock::{Held, Needs};
 use crate::media::World;
-use crate::mount::Mount;
-use crate::owner::Owner;
+use crate::mount::{Desk, Mount};
+use crate::owner::{Owner, Seat};
 use engine::apply;
 use engine::env::Env;
 use engine::inode::InodeObject;
@@ -43,9 +43,6 @@ const AREA: i64 = 24 * 65 * 64;
 /// A plan: may be called more than once.
 pub(crate) type Plan<'p, R> =
     dyn FnMut(&World<'_>, &mut Locked<'_>, &mut Work) -> engine::Result<R> + 'p;
-
-/// Room in the table, for each owner that is not in it.
-type Seats = [Option<(crate::owner::Seat, Arc<Owner>)>; engine::locked::MAX_INODES];
 
 /// What an operation was promised.
 struct Promise<'a> {
@@ -85,6 +82,11 @@ impl<'a> Operation<'a> {
             payload,
             freeing: false,
         }
+    }
+
+    /// All inodes that it changes.
+    fn owners(&self) -> impl Iterator<Item = &'a Arc<Owner>> + '_ {
+        Iterator::chain(self.needs.owners(), self.born)
     }
 }
 
@@ -139,12 +141,11 @@ impl Mount {
         // view from within the filesystem: no allocation may come back to it.
         let _nofs = NoFs::enter();
         let mut promise = self.promise(operation.payload)?;
-        let mut work = self.take_work()?;
-        let mut seats = [const { None }; engine::locked::MAX_INODES];
+        let mut desk = self.take_desk()?;
         let result = self
-            .take_seats(operation, &mut seats)
-            .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut work, &mut seats));
-        self.give_work(work);
+            .take_seats(operation, &mut desk.seats)
+            .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut desk));
+        self.give_desk(desk);
         drop(promise);
         if self.charged.load(Relaxed) > self.area_bytes / 2 {
             self.checkpoint_now(false)?;
@@ -156,13 +157,9 @@ impl Mount {
 
     /// Room in the table of owners that are not home, for those who are not in it.
     #[inline(never)]
-    fn take_seats(&self, operation: &Operation<'_>, seats: &mut Seats) -> Result {
-        let owners = Iterator::chain(operation.needs.owners(), operation.born);
-        for (slot, owner) in seats.iter_mut().zip(owners) {
-            *slot = self
-                .lingering
-                .seat(owner)?
-                .map(|seat| (seat, owner.clone()));
+    fn take_seats(&self, operation: &Operation<'_>, seats: &mut [Option<Seat>]) -> Result {
+        for (seat, owner) in seats.iter_mut().zip(operation.owners()) {
+            self.lingering.reserve(owner, seat)?;
         }
         Ok(())
     }
@@ -173,9 +170,9 @@ impl Mount {
         operation: &mut Operation<'_>,
         plan: &mut Plan<'_, R>,
         promise: &mut Promise<'_>,
-        work: &mut Work,
-        seats: &mut Seats,
+        desk: &mut Desk,
     ) -> Result<R> {
+        let Desk { work, seats } = desk;
         let _commit = self.commit.read();
         self.check_alive()?;
         let world = World::new(self);
@@ -200,7 +197,7 @@ impl Mount {
             return Err(EIO.into());
         }
         self.book(&mut locked, before);
-        self.note(&mut locked, seats);
+        self.note(operation, &mut locked, seats);
         self.give_back(work);
         Ok(result)
     }
@@ -265,7 +262,7 @@ impl Mount {
 
     /// Keeps the hints of the groups, and puts owners with nodes that are not home into the table.
     #[inline(never)]
-    fn note(&self, locked: &mut Locked<'_>, seats: &mut Seats) {
+    fn note(&self, operation: &Operation<'_>, locked: &mut Locked<'_>, seats: &mut [Option<Seat>]) {
         for group in locked.groups() {
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
@@ -278,12 +275,13 @@ impl Mount {
                 continue;
             }
             let ino = inode.ino();
-            let seat = seats
-                .iter_mut()
-                .find(|seat| seat.as_ref().is_some_and(|(_, owner)| owner.ino() == ino))
-                .and_then(Option::take);
-            if let Some((seat, owner)) = seat {
-                self.lingering.add(&owner, seat);
+            let unlisted = operation
+                .owners()
+                .find(|owner| owner.ino() == ino && !owner.is_listed());
+            let Some(owner) = unlisted else { continue };
+            // There is a seat for each that was not listed.
+            if let Some(seat) = seats.iter_mut().find_map(Option::take) {
+                self.lingering.add(owner, seat);
             }
         }
     }

@@ -31,6 +31,19 @@ use vfs::work::{Job, Queue, Work};
 /// Seconds of quiet after which a checkpoint is made.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// How long an inode without a name may wait for company: the worker is not woken for each.
+const SHORTLY: Duration = Duration::from_millis(4);
+
+/// So many of them are company enough.
+const COMPANY: usize = 64;
+
+/// An inode without a name that has left core.
+pub(crate) struct Doomed {
+    ino: Ino,
+    /// Its object, if it has been in core since the mount.
+    owner: Option<Arc<Owner>>,
+}
+
 /// Makes checkpoints.
 pub(crate) struct Checkpointer(Arc<Mount>);
 
@@ -56,17 +69,18 @@ impl Job for Reaper {
         let mount = &self.0;
         while !mount.frozen.load(Acquire) {
             let next = mount.doomed.lock().pop();
-            let Some(ino) = next else { return };
+            let Some(next) = next else { return };
             if mount.alive() == Alive::No || !mount.writable.load(Acquire) {
                 // The next mount finds it.
                 continue;
             }
-            if let Err(error) = mount.reap(Ino::new(ino)) {
+            let Doomed { ino, owner } = next;
+            if let Err(error) = mount.reap(ino, owner) {
                 if mount.alive() == Alive::Yes {
                     pr_warn!(
                         "({}): inode {} has no name and could not be freed: {:?}; the next mount tries again\n",
                         &*mount.name,
-                        ino,
+                        ino.raw(),
                         error
                     );
                 }
@@ -164,8 +178,16 @@ impl Mount {
     }
 
     /// Queues an inode without a name that leaves core.
-    pub(crate) fn doom(&self, ino: Ino) {
-        let queued = self.doomed.lock().push(ino.raw(), GFP_NOWAIT).is_ok();
+    pub(crate) fn doom(&self, owner: &Arc<Owner>) {
+        let ino = owner.ino();
+        let next = Doomed {
+            ino,
+            owner: Some(owner.clone()),
+        };
+        let (queued, waiting) = {
+            let mut doomed = self.doomed.lock();
+            (doomed.push(next, GFP_NOWAIT).is_ok(), doomed.len())
+        };
         if !queued {
             pr_warn!(
                 "({}): no memory to free inode {} now; the next mount frees it\n",
@@ -174,7 +196,11 @@ impl Mount {
             );
         }
         if let Some(workers) = self.workers.lock().as_ref() {
-            workers.reaper.run_now();
+            if waiting < COMPANY {
+                workers.reaper.run_after(SHORTLY);
+            } else if waiting == COMPANY {
+                workers.reaper.run_now();
+            }
         }
     }
 
@@ -190,7 +216,8 @@ impl Mount {
             let mut known = slot.object.write();
             let group = known.open(&world, Group::new(slot.number))?;
             while let Some(ino) = group.next_orphan(&world, from)? {
-                self.doomed.lock().push(ino.raw(), GFP_KERNEL)?;
+                let next = Doomed { ino, owner: None };
+                self.doomed.lock().push(next, GFP_KERNEL)?;
                 from = ino.index() + 1;
             }
         }
@@ -221,16 +248,20 @@ impl Mount {
     }
 
     /// Ends an orphan: its blocks, then its inode.
-    fn reap(&self, ino: Ino) -> Result {
-        let owner = self.load_owner(ino)?;
-        let (links, kind) = {
+    fn reap(&self, ino: Ino, owner: Option<Arc<Owner>>) -> Result {
+        let owner = match owner {
+            Some(owner) => owner,
+            None => self.load_owner(ino)?,
+        };
+        let (links, kind, blocks) = {
             let object = owner.map.read();
-            (object.core.nlink.get(), object.kind())
+            let core = &object.core;
+            (core.nlink.get(), object.kind(), core.blocks.get())
         };
         if links != 0 {
             return Err(engine::Error::Invalid.into());
         }
-        if kind == S_IFREG {
+        if kind == S_IFREG && blocks > 0 {
             let attr = blank(ino);
             self.unmap(&owner, FileBlock::new(0), FileBlock::END, &attr, &attr)?;
         }

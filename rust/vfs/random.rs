@@ -13,7 +13,7 @@ pub fn fill(out: &mut [u8]) {
 
 /// A random word.
 pub fn word() -> u64 {
-    let mut bytes = [0; 8];
-    fill(&mut bytes);
-    u64::from_ne_bytes(bytes)
+    // Out of a batch that each CPU keeps, which costs a tenth of fresh bytes.
+    // SAFETY: may always be called.
+    unsafe { bindings::get_random_u64() }
 }

@@ -39,12 +39,10 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return self.plant(env, res, key, value);
         }
-        let mut path = Path::new(*self.root);
-        self.find(env, key, &mut path)?;
-        let leaf = self.node(path.step(0).block, 0)?;
-        match leaf.search(&key) {
+        let mut path = Path::NONE;
+        match self.path(env, &mut path, &key)? {
             Ok(_) => Err(Error::Exists),
-            Err(at) => self.place(env, res, &path, at, key, value, false),
+            Err(at) => self.place(env, res, &path, at, &key, value, false),
         }
     }
 
@@ -65,18 +63,28 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let mut path = Path::new(*self.root);
-        self.find(env, key, &mut path)?;
-        let leaf = self.node(path.step(0).block, 0)?;
-        match leaf.search(&key) {
-            Ok(at) => {
-                let (_, len) = leaf.place(at).ok_or(broken(path.step(0).block))?;
-                match len == value.len() && !self.kind.is_interval() {
-                    true => self.overwrite(env, path.step(0).block, at, value),
-                    false => self.place(env, res, &path, at, key, value, true),
-                }
-            }
+        let mut path = Path::NONE;
+        match self.path(env, &mut path, &key)? {
+            Ok(at) => self.replace(env, res, &path, at, &key, value),
             Err(_) => Err(Error::NotFound),
+        }
+    }
+
+    /// Gives the item of slot `at` of the leaf of `path` another value.
+    fn replace(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        path: &Path,
+        at: usize,
+        key: &Key,
+        value: &[u8],
+    ) -> Result<()> {
+        let block = path.step(0).block;
+        let (_, len) = self.node(block, 0)?.place(at).ok_or(broken(block))?;
+        match len == value.len() && !self.kind.is_interval() {
+            true => self.overwrite(env, block, at, value),
+            false => self.place(env, res, path, at, key, value, true),
         }
     }
 
@@ -101,9 +109,14 @@ impl TreeMut<'_> {
         key: Key,
         value: &[u8],
     ) -> Result<()> {
-        match self.update(env, res, key, value) {
-            Err(Error::NotFound) => self.insert(env, res, key, value),
-            result => result,
+        self.check_value(value)?;
+        if self.root.is_empty() {
+            return self.plant(env, res, key, value);
+        }
+        let mut path = Path::NONE;
+        match self.path(env, &mut path, &key)? {
+            Ok(at) => self.replace(env, res, &path, at, &key, value),
+            Err(at) => self.place(env, res, &path, at, &key, value, false),
         }
     }
 
@@ -161,7 +174,7 @@ impl TreeMut<'_> {
         res: &mut Resources<'_>,
         path: &Path,
         at: usize,
-        key: Key,
+        key: &Key,
         value: &[u8],
         replace: bool,
     ) -> Result<()> {
@@ -173,8 +186,8 @@ impl TreeMut<'_> {
             true => Some(leaf.value(at).ok_or(broken(block))?),
             false => None,
         };
-        let old_end = old.map_or(0, |old| interval_end(&key, old));
-        let end = interval_end(&key, value);
+        let old_end = old.map_or(0, |old| interval_end(key, old));
+        let end = interval_end(key, value);
         let need = slot.saturating_add(value.len());
         let staying = leaf
             .used()
@@ -205,7 +218,7 @@ impl TreeMut<'_> {
             fresh
                 .take(res, nodes)
                 .map_err(|_: NoPlace| self.no_places())?;
-            return self.split(env, res, fresh, path, at, key, value, replace);
+            return self.split(env, res, fresh, path, at, *key, value, replace);
         }
 
         // What cannot.
@@ -221,10 +234,10 @@ impl TreeMut<'_> {
             if !fits {
                 compact(&mut edit, kind, res.arena).ok_or(broken(block))?;
             }
-            change::insert_item(&mut edit, kind, at, &key, value).ok_or(broken(block))?;
+            change::insert_item(&mut edit, kind, at, key, value).ok_or(broken(block))?;
         }
         if lowers || ends_move {
-            self.raise(env, path, &key, end)?;
+            self.raise(env, path, key, end)?;
             if replace && end < old_end {
                 self.settle(env, path, 0, old_end)?;
             }

@@ -32,10 +32,11 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let mut path = Path::new(*self.root);
-        self.find(env, key, &mut path)?;
+        let mut path = Path::NONE;
+        let at = self.path(env, &mut path, &key)?;
+        let at = at.map_err(|_| Error::NotFound)?;
         let block = path.step(0).block;
-        let (at, end, last) = self.victim(block, &key)?;
+        let (end, last) = self.victim(block, at, &key)?;
         self.frames.touch(env, block)?;
         if last || self.kind.is_interval() {
             self.touch_above(env, &path)?;
@@ -51,13 +52,12 @@ impl TreeMut<'_> {
         self.shrink(env, res)
     }
 
-    /// Where in the leaf `key` is, where its interval ends, and whether it is alone there.
+    /// Where the interval of the item ends, and whether it is alone in its leaf.
     #[inline(never)]
-    fn victim(&self, leaf: Block, key: &Key) -> Result<(usize, u64, bool)> {
+    fn victim(&self, leaf: Block, at: usize, key: &Key) -> Result<(u64, bool)> {
         let node = self.node(leaf, 0)?;
-        let at = node.search(key).map_err(|_| Error::NotFound)?;
         let end = interval_end(key, node.value(at).ok_or(broken(leaf))?);
-        Ok((at, end, node.count() == 1))
+        Ok((end, node.count() == 1))
     }
 
     #[inline(never)]
