@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::media::World;
 use crate::mount::{Alive, Checkpointed, Mount};
 use crate::owner::Known;
+use crate::sysfs::Event;
 use engine::checkpoint::{self, AtCut};
 use engine::env::Env;
 use engine::tree::Arena;
@@ -71,6 +72,7 @@ impl Mount {
         }
         self.done.store(epoch.raw(), Release);
         self.settle(epoch);
+        self.count(Event::Checkpoints, 1);
         Ok(())
     }
 

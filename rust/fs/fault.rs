@@ -23,6 +23,7 @@ use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::place;
 use crate::superblock::Ferrox;
+use crate::sysfs::Event;
 use engine::extents::{self, At, Piece};
 use engine::inode::InodeObject;
 use engine::space::Run;
@@ -32,7 +33,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use vfs::error::EOPNOTSUPP;
 use vfs::iomap::{Map, Mapping, Purpose, Request};
-use vfs::mmap::{Fault, Faults, Outcome};
+use vfs::mmap::{Fault, Faults, Order, Outcome};
 
 impl Faults for Ferrox {
     fn fault(fault: &mut Fault<'_, Self>) -> Outcome {
@@ -42,6 +43,13 @@ impl Faults for Ferrox {
         }
         let lock = inode.lock_mapping_shared();
         let (outcome, _) = fault.resolve(&lock, crate::file::MAP);
+        if !outcome.is_error() && !outcome.is_fallback() {
+            let event = match fault.order() {
+                Order::Page => Event::FaultsSmall,
+                Order::Huge => Event::FaultsHuge,
+            };
+            mount(inode).count(event, 1);
+        }
         outcome
     }
 }

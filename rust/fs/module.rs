@@ -14,6 +14,7 @@
 //! | `lock` | the order of all locks |
 //! | `media` | the world as the engine sees it |
 //! | `transact` | one operation: reserve, lock, plan, append, apply |
+//! | `sysfs` | `/sys/fs/ferrox/<device>/`: names and counters |
 //! | `checkpoint`, `worker` | checkpoints; orphans |
 //! | `alloc`, `ranges` | blocks for data, and how files get and lose them |
 //! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
@@ -41,6 +42,7 @@ mod ranges;
 mod read;
 mod superblock;
 mod symlink;
+mod sysfs;
 mod transact;
 mod truncate;
 mod worker;

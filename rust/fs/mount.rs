@@ -17,6 +17,7 @@
 
 use crate::error::{Error, Result};
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
+use crate::sysfs::Counters;
 use crate::worker::{Doomed, Workers};
 use engine::area::AreaWriter;
 use engine::env::Volume;
@@ -130,6 +131,8 @@ pub(crate) struct Mount {
     /// Inodes without a name that have left core, waiting for the worker to end them.
     #[pin]
     pub(crate) doomed: Mutex<KVec<Doomed>>,
+    /// What happens, counted.
+    pub(crate) counters: Counters,
     /// The workers; none on a mount that does not write.
     #[pin]
     pub(crate) workers: Mutex<Option<Workers>>,
@@ -313,6 +316,7 @@ impl Made<'_> {
                 rotor: Atomic::new(0),
                 norecovery: made.norecovery,
                 doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
+                counters: Counters::new()?,
                 workers <- new_mutex!(None, "ferrox_workers"),
             }? kernel::error::Error),
             GFP_KERNEL,

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
+use crate::sysfs::{self, Event};
 use engine::overlay::Overlay;
 use engine::state::{Mode, Parts, Recovered, State};
 use format::inode::Time;
@@ -20,6 +21,7 @@ use vfs::dentry::Dentry;
 use vfs::inode::Object;
 use vfs::pmem::Region;
 use vfs::superblock::{Flags, New, Source, StatFs};
+use vfs::sysfs::Directory;
 use vfs::{FileSystem, SuperBlock};
 
 /// The number that `statfs(2)` shows: "FXFS".
@@ -29,7 +31,10 @@ const MAGIC: u32 = 0x4658_4653;
 pub(crate) struct Ferrox;
 
 /// What a superblock of ours owns.
-pub(crate) struct Super(pub(crate) Arc<Mount>);
+pub(crate) struct Super(
+    pub(crate) Arc<Mount>,
+    #[expect(dead_code, reason = "there as long as the superblock is")] Directory<Mount>,
+);
 
 /// Mount options.
 #[derive(Default)]
@@ -76,7 +81,9 @@ impl FileSystem for Ferrox {
         options: &Options,
         context: &Context<'_>,
     ) -> kernel::error::Result<Self::SuperData> {
-        Ok(KBox::new(Super(fill(sb, options, context)?), GFP_KERNEL)?)
+        let mount = fill(sb, options, context)?;
+        let directory = sysfs::publish(&mount)?;
+        Ok(KBox::new(Super(mount, directory), GFP_KERNEL)?)
     }
 
     fn root(sb: &SuperBlock<Self>) -> kernel::error::Result<ARef<INode>> {
@@ -210,7 +217,7 @@ fn fill(
         (true, false) => Mode::Read,
         (false, false) => Mode::Write,
     };
-    let parts = recover(&region, &name, mode)?;
+    let (parts, replayed) = recover(&region, &name, mode)?;
     let mut region = Some(region);
     sb.set_magic(MAGIC)
         .set_max_bytes(i64::try_from(FileSize::MAX.raw()).unwrap_or(i64::MAX))
@@ -225,6 +232,7 @@ fn fill(
         mode == Mode::Write,
         options.norecovery,
     )?;
+    mount.count(Event::Replayed, replayed);
     let access = match mode {
         Mode::Write => "read-write",
         _ => "read-only",
@@ -239,9 +247,9 @@ fn fill(
     Ok(mount)
 }
 
-/// Recovers, and gives what the filesystem is made of.
+/// Recovers, and gives what the filesystem is made of, and how many records were replayed.
 #[inline(never)]
-fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<memory::Box<Parts>> {
+fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<(memory::Box<Parts>, u64)> {
     let nothing = Overlay::new();
     let media = Pmem::new(region.enter(), &nothing);
     let (parts, found) = State::parts(&media, mode).map_err(|error| {
@@ -249,7 +257,7 @@ fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<memory::Box<Parts
         error
     })?;
     tell(name, &found);
-    Ok(parts)
+    Ok((parts, found.records))
 }
 
 /// Tells what recovery did.

@@ -23,6 +23,7 @@ use crate::lock::{Held, Needs};
 use crate::media::World;
 use crate::mount::{Desk, Mount};
 use crate::owner::{Owner, Seat};
+use crate::sysfs::Event;
 use engine::apply;
 use engine::env::Env;
 use engine::inode::InodeObject;
@@ -233,6 +234,8 @@ impl Mount {
         match appended {
             Ok(_) => {
                 promise.record -= size;
+                self.count(Event::Record(kind), 1);
+                self.count(Event::BytesLogged, size);
                 Ok(())
             }
             Err(error) => {
