@@ -68,6 +68,15 @@ pub fn name(seed: [u64; 2], name: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may fail"
+)]
 mod tests {
     extern crate std;
 

@@ -78,7 +78,15 @@ pub(crate) fn partition<T>(list: &[T], before: impl Fn(&T) -> bool) -> usize {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may fail"
+)]
 mod tests {
     #[test]
     fn any_order_becomes_order() {

@@ -410,8 +410,12 @@ fn low6(at: u64) -> u32 {
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may fail"
 )]
 mod tests {
     extern crate std;

@@ -604,7 +604,7 @@ impl<'m> State<'m> {
             geometry: boxed(&self.geometry)?,
             volume: *self.env.volume(),
             epoch: self.env.epoch(),
-            sb: core::mem::replace(&mut self.sb, Super::blank()?),
+            sb: self.sb.try_clone()?,
             groups,
             group_tree: core::mem::replace(&mut self.group_tree, Box::new(GroupTree::nothing())?),
             rings: core::mem::take(&mut self.rings),

@@ -85,6 +85,15 @@ pub fn seed(secret: u64, life: u64) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may fail"
+)]
 mod tests {
     use super::*;
 

@@ -252,9 +252,8 @@ fn fill(
 fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<(memory::Box<Parts>, u64)> {
     let nothing = Overlay::new();
     let media = Pmem::new(region.enter(), &nothing);
-    let (parts, found) = State::parts(&media, mode).map_err(|error| {
-        explain(name, &error);
-        error
+    let (parts, found) = State::parts(&media, mode).inspect_err(|error| {
+        explain(name, error);
     })?;
     tell(name, &found);
     Ok((parts, found.records))

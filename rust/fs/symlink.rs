@@ -67,7 +67,7 @@ pub(crate) fn nature(mount: &Mount, object: &mut InodeObject) -> Result<Nature<F
     bytes.resize(TARGET_MAX, 0, GFP_KERNEL)?;
     let len = apply::target(&world, object, &mut bytes)?;
     bytes.truncate(len);
-    Ok(with_target(&bytes, object)?)
+    with_target(&bytes, object)
 }
 
 fn with_target(bytes: &[u8], object: &InodeObject) -> Result<Nature<Ferrox>> {

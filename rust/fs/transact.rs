@@ -115,7 +115,7 @@ impl Mount {
         let rings = self.rings.len();
         for _ in 0..64 {
             self.check_alive()?;
-            let ring = vfs::cpu::current() as usize % rings.max(1);
+            let ring = vfs::cpu::current() % rings.max(1);
             let slot = self.rings.get(ring).ok_or(EROFS)?;
             let promised = self.promised.fetch_add(area, Full) + area;
             let fits = promised + self.charged.load(Relaxed) <= self.area_bytes;

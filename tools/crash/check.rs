@@ -12,6 +12,8 @@ pub fn full(state: &mut State<'_>) -> Verdict {
         return Ok(());
     }
     let told = found.iter().take(10);
-    let told: Vec<_> = told.map(|f| format!("{} at {}", f.check.name(), f.place)).collect();
+    let told: Vec<_> = told
+        .map(|f| format!("{} at {}", f.check.name(), f.place))
+        .collect();
     Err(format!("{} findings: {}", found.len(), told.join(", ")))
 }

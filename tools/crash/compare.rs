@@ -47,7 +47,11 @@ pub fn attributes(state: &mut State<'_>, ino: u64, node: &Node) -> Verdict {
         ("nlink", core.nlink.get().into(), node.nlink.into()),
         ("flags", core.flags.get().into(), node.flags.into()),
         ("rdev", core.rdev.get().into(), node.rdev.into()),
-        ("generation", core.generation.get().into(), node.generation.into()),
+        (
+            "generation",
+            core.generation.get().into(),
+            node.generation.into(),
+        ),
         ("size", core.size.get(), node.size),
         ("blocks", core.blocks.get(), node.blocks.len() as u64),
         ("atime", core.atime.get(), node.atime),
@@ -74,7 +78,10 @@ pub fn range(state: &mut State<'_>, ino: u64, node: &Node, offset: u64, len: usi
     let n = told(state.read(Ino::new(ino), offset, &mut out), "read")?;
     let want = node.read(offset, len);
     if n != want.len() {
-        return Err(format!("inode {ino}: read {n} bytes at {offset}, not {}", want.len()));
+        return Err(format!(
+            "inode {ino}: read {n} bytes at {offset}, not {}",
+            want.len()
+        ));
     }
     match (0..n).find(|i| out[*i] != want[*i]) {
         Some(at) => Err(format!(
@@ -110,7 +117,10 @@ pub fn blocks(state: &mut State<'_>, ino: u64, node: &Node) -> Verdict {
         at = piece.end().raw();
     }
     if seen != node.blocks.len() {
-        return Err(format!("inode {ino}: {seen} blocks mapped, not {}", node.blocks.len()));
+        return Err(format!(
+            "inode {ino}: {seen} blocks mapped, not {}",
+            node.blocks.len()
+        ));
     }
     // Runs of blocks below the size, and a hole of one block behind each.
     let end = node.size.div_ceil(BLOCK);
@@ -135,7 +145,10 @@ pub fn list(state: &mut State<'_>, ino: u64, step: usize) -> Verdict<BTreeMap<Ve
                 return ControlFlow::Break(());
             }
             if entry.cookie < from {
-                fault = Some(format!("inode {ino}: cookie {} before {from}", entry.cookie));
+                fault = Some(format!(
+                    "inode {ino}: cookie {} before {from}",
+                    entry.cookie
+                ));
             }
             from = entry.cookie + 1;
             got += 1;
@@ -252,7 +265,17 @@ pub fn between(state: &mut State<'_>, ino: u64, before: &Node, after: &Node) -> 
             return Err(format!("inode {ino}: {name} is {is}, neither {a} nor {b}"));
         }
     }
-    let numbers = |n: &Node| (n.mode, n.uid, n.gid, n.atime, n.btime, n.nlink, n.generation);
+    let numbers = |n: &Node| {
+        (
+            n.mode,
+            n.uid,
+            n.gid,
+            n.atime,
+            n.btime,
+            n.nlink,
+            n.generation,
+        )
+    };
     let is = (
         core.mode.get(),
         core.uid.get(),
@@ -263,10 +286,16 @@ pub fn between(state: &mut State<'_>, ino: u64, before: &Node, after: &Node) -> 
         core.generation.get(),
     );
     if is != numbers(before) && is != numbers(after) {
-        return Err(format!("inode {ino}: attributes are those of neither state"));
+        return Err(format!(
+            "inode {ino}: attributes are those of neither state"
+        ));
     }
-    let wanted: std::collections::BTreeSet<u64> =
-        before.blocks.keys().chain(after.blocks.keys()).copied().collect();
+    let wanted: std::collections::BTreeSet<u64> = before
+        .blocks
+        .keys()
+        .chain(after.blocks.keys())
+        .copied()
+        .collect();
     let mut mapped = 0;
     for block in &wanted {
         let found = state.inode(Ino::new(ino), |env, inode| {
@@ -281,18 +310,26 @@ pub fn between(state: &mut State<'_>, ino: u64, before: &Node, after: &Node) -> 
         let mut out = [0; 4096];
         let n = told(state.read(Ino::new(ino), block * BLOCK, &mut out), "read")?;
         let zero = [0; 4096];
-        let (a, b) = (a.map_or(&zero, |s| s.bytes()), b.map_or(&zero, |s| s.bytes()));
+        let (a, b) = (
+            a.map_or(&zero, |s| s.bytes()),
+            b.map_or(&zero, |s| s.bytes()),
+        );
         for at in (0..n).step_by(8) {
             let to = (at + 8).min(n);
             let word = &out[at..to];
             if word != &a[at..to] && word != &b[at..to] {
                 let byte = block * BLOCK + at as u64;
-                return Err(format!("inode {ino}: word at byte {byte} is of neither state"));
+                return Err(format!(
+                    "inode {ino}: word at byte {byte} is of neither state"
+                ));
             }
         }
     }
     if core.blocks.get() != mapped {
-        return Err(format!("inode {ino}: {} blocks, {mapped} known", core.blocks.get()));
+        return Err(format!(
+            "inode {ino}: {} blocks, {mapped} known",
+            core.blocks.get()
+        ));
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ pub struct Explorer {
 pub type Moments = Rc<RefCell<Vec<Moment>>>;
 
 /// Keeps the moments of a recorder from now on.
-pub fn keep<'a>(recorder: &Recorder<'a>) -> Moments {
+pub fn keep(recorder: &Recorder<'_>) -> Moments {
     let moments = Moments::default();
     let into = moments.clone();
     recorder.at_fence(move |moment| into.borrow_mut().push(moment.clone()));
@@ -157,13 +157,15 @@ impl Explorer {
     ) -> Verdict<Outcome> {
         self.explored.states += 1;
         let ram = Ram::from_image(image.clone());
-        let (mut state, found) = State::mount(&ram, Mode::Write)
-            .map_err(|error| format!("mount: {}", words(&error)))?;
+        let (mut state, found) =
+            State::mount(&ram, Mode::Write).map_err(|error| format!("mount: {}", words(&error)))?;
         self.explored.replayed += found.records;
         self.explored.areas += u64::from(found.area);
         let outcome = outcome(&mut state, expect)?;
         if must.is_some_and(|must| must != outcome) {
-            return Err(format!("{outcome:?} after a second recovery, {must:?} after the first"));
+            return Err(format!(
+                "{outcome:?} after a second recovery, {must:?} after the first"
+            ));
         }
         self.explored.outcome[outcome as usize] += 1;
         check::full(&mut state)?;
@@ -180,10 +182,11 @@ impl Explorer {
         for moment in &moments {
             for state in moment.crash_states(self.depth.again_states, self.rng.u64(..)) {
                 self.explored.again += 1;
-                self.recover(&state.image, expect, Some(first)).map_err(|what| {
-                    let fence = moment.fence();
-                    format!("{what}\nin the recovery, fence {fence}: {}", state.choice)
-                })?;
+                self.recover(&state.image, expect, Some(first))
+                    .map_err(|what| {
+                        let fence = moment.fence();
+                        format!("{what}\nin the recovery, fence {fence}: {}", state.choice)
+                    })?;
             }
         }
         Ok(())
@@ -198,21 +201,34 @@ impl Explorer {
         let ram = Ram::from_image(image.clone());
         let (mut state, _) = State::mount(&ram, Mode::Write).map_err(|error| words(&error))?;
         // What a crash left behind the end of files must not come to light.
-        let files: Vec<u64> = model.nodes.iter().filter(|(_, n)| n.is_file()).map(|(i, _)| *i).collect();
+        let files: Vec<u64> = model
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.is_file())
+            .map(|(i, _)| *i)
+            .collect();
         for ino in files {
             let size = model.nodes[&ino].size;
             if size % 4096 != 0 && size < 1 << 40 {
-                let op = Op::Truncate { ino, size: size + 5000 };
+                let op = Op::Truncate {
+                    ino,
+                    size: size + 5000,
+                };
                 act(&mut state, &mut model, &op, BEGIN)?;
             }
         }
         for n in 0..8 {
             let op = draw(&model, &mut self.rng, &TASTE);
-            act(&mut state, &mut model, &op, BEGIN + n).map_err(|what| format!("{what}\ngoing on: {op:?}"))?;
+            act(&mut state, &mut model, &op, BEGIN + n)
+                .map_err(|what| format!("{what}\ngoing on: {op:?}"))?;
         }
         drop(state);
         self.explored.onward += 1;
-        let expect = Expect { before: &model, after: &model, file: None };
+        let expect = Expect {
+            before: &model,
+            after: &model,
+            file: None,
+        };
         self.recover(&ram.image(), expect, None)
             .map(|_| ())
             .map_err(|what| format!("{what}\nafter going on"))
@@ -261,7 +277,9 @@ pub const TASTE: Taste = Taste {
 /// changes no bytes that are the file's already.
 fn is_strict(op: &Op, before: &Model, records: u64) -> bool {
     let fresh = match op {
-        Op::Write { ino, offset, len, .. } => {
+        Op::Write {
+            ino, offset, len, ..
+        } => {
             let node = &before.nodes[ino];
             let blocks = offset / 4096..(offset + *len as u64).div_ceil(4096);
             let mut there = node.blocks.range(blocks);
@@ -297,10 +315,16 @@ pub fn workload(
     };
     let mut state = mount()?;
     let still = model.clone();
-    let expect = Expect { before: &still, after: &still, file: None };
+    let expect = Expect {
+        before: &still,
+        after: &still,
+        file: None,
+    };
     let kept = moments.take();
     hear("mount", &kept);
-    explorer.moments(&kept, expect).map_err(|what| format!("{what}\nat the first mount"))?;
+    explorer
+        .moments(&kept, expect)
+        .map_err(|what| format!("{what}\nat the first mount"))?;
     for n in 0.. {
         let Some(event) = script(n, model) else {
             break;
@@ -319,7 +343,11 @@ pub fn workload(
                 if did == Did::Refused {
                     file = None;
                 }
-                let expect = Expect { before: &before, after: model, file };
+                let expect = Expect {
+                    before: &before,
+                    after: model,
+                    file,
+                };
                 explorer.moments(&kept, expect).map_err(tell)?;
             }
             Event::Unmount | Event::Crash => {
@@ -330,8 +358,19 @@ pub fn workload(
                 }
                 state = mount().map_err(tell)?;
                 let kept = moments.take();
-                hear(if matches!(event, Event::Unmount) { "unmount" } else { "recovery" }, &kept);
-                let expect = Expect { before: &before, after: &before, file: None };
+                hear(
+                    if matches!(event, Event::Unmount) {
+                        "unmount"
+                    } else {
+                        "recovery"
+                    },
+                    &kept,
+                );
+                let expect = Expect {
+                    before: &before,
+                    after: &before,
+                    file: None,
+                };
                 explorer.moments(&kept, expect).map_err(tell)?;
                 compare::all(&mut state, model).map_err(tell)?;
             }

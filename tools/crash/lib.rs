@@ -14,6 +14,8 @@
 //! Everything comes from one seed, which is printed; `FERROX_SEED` sets it, `FERROX_OPS` the number
 //! of operations.
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 pub mod compare;
 pub mod explore;

@@ -110,8 +110,11 @@ pub fn run(plan: &Plan) -> Verdict<Seen> {
 pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
     let mut rng = fastrand::Rng::with_seed(plan.seed);
     fastrand::seed(plan.seed);
-    mkfs(ram, &options(plan.bytes, plan.group_blocks, plan.cpus, plan.seed))
-        .map_err(|error| words(&error))?;
+    mkfs(
+        ram,
+        &options(plan.bytes, plan.group_blocks, plan.cpus, plan.seed),
+    )
+    .map_err(|error| words(&error))?;
     let mut model = Model::new(BEGIN);
     let mut seen = Seen {
         least_free: u64::MAX,
@@ -123,7 +126,11 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
     for n in 0..plan.ops {
         let tell = |what: String, last: &VecDeque<String>| {
             let tail: Vec<_> = last.iter().cloned().collect();
-            format!("{what}\nafter operation {n} of seed {}:\n{}", plan.seed, tail.join("\n"))
+            format!(
+                "{what}\nafter operation {n} of seed {}:\n{}",
+                plan.seed,
+                tail.join("\n")
+            )
         };
         let live = state.as_mut().ok_or("no state")?;
         let before = live.free().raw();

@@ -19,18 +19,63 @@ use format::{FileBlock, FileSize, Group, Ino};
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum Op {
-    Create { dir: u64, name: Vec<u8>, group: Option<u32>, new: New },
-    Link { dir: u64, name: Vec<u8>, ino: u64 },
-    Unlink { dir: u64, name: Vec<u8>, rmdir: bool },
-    Rename { from: (u64, Vec<u8>), to: (u64, Vec<u8>), existing: Existing },
-    SetAttr { attr: SetAttr },
-    Write { ino: u64, offset: u64, len: usize, fill: u64 },
-    Truncate { ino: u64, size: u64 },
-    Preallocate { ino: u64, from: u64, to: u64, size: Option<u64> },
-    Punch { ino: u64, from: u64, to: u64 },
-    Read { ino: u64, offset: u64, len: usize },
-    List { dir: u64, step: usize },
-    Reap { ino: u64 },
+    Create {
+        dir: u64,
+        name: Vec<u8>,
+        group: Option<u32>,
+        new: New,
+    },
+    Link {
+        dir: u64,
+        name: Vec<u8>,
+        ino: u64,
+    },
+    Unlink {
+        dir: u64,
+        name: Vec<u8>,
+        rmdir: bool,
+    },
+    Rename {
+        from: (u64, Vec<u8>),
+        to: (u64, Vec<u8>),
+        existing: Existing,
+    },
+    SetAttr {
+        attr: SetAttr,
+    },
+    Write {
+        ino: u64,
+        offset: u64,
+        len: usize,
+        fill: u64,
+    },
+    Truncate {
+        ino: u64,
+        size: u64,
+    },
+    Preallocate {
+        ino: u64,
+        from: u64,
+        to: u64,
+        size: Option<u64>,
+    },
+    Punch {
+        ino: u64,
+        from: u64,
+        to: u64,
+    },
+    Read {
+        ino: u64,
+        offset: u64,
+        len: usize,
+    },
+    List {
+        dir: u64,
+        step: usize,
+    },
+    Reap {
+        ino: u64,
+    },
     ReapAll,
     Checkpoint,
 }
@@ -126,12 +171,20 @@ fn pick<'m>(
             continue;
         };
         let from = rng.u64(begin..=*most);
-        let mut found = model.nodes.range(from..=top).take(30).filter(|(_, n)| want(n));
+        let mut found = model
+            .nodes
+            .range(from..=top)
+            .take(30)
+            .filter(|(_, n)| want(n));
         if let Some((ino, node)) = found.next() {
             return Some((*ino, node));
         }
     }
-    model.nodes.iter().find(|(_, n)| want(n)).map(|(ino, n)| (*ino, &**n))
+    model
+        .nodes
+        .iter()
+        .find(|(_, n)| want(n))
+        .map(|(ino, n)| (*ino, &**n))
 }
 
 fn some_name(node: &Node, rng: &mut fastrand::Rng, taste: &Taste) -> Vec<u8> {
@@ -179,11 +232,12 @@ fn look(model: &Model, rng: &mut fastrand::Rng) -> Option<Op> {
         }
         _ => {
             let (ino, node) = pick(model, rng, |_| true)?;
-            Some(Op::SetAttr { attr: attributes(ino, node, rng) })
+            Some(Op::SetAttr {
+                attr: attributes(ino, node, rng),
+            })
         }
     }
 }
-
 
 fn attributes(ino: u64, node: &Node, rng: &mut fastrand::Rng) -> SetAttr {
     let mut attr = SetAttr::default();
@@ -270,7 +324,11 @@ fn more(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
             let any = rng.u32(0..20) == 0;
             let (ino, _) = pick(model, rng, |n| any || !n.is_dir())?;
             let (dir, _) = pick(model, rng, Node::is_dir)?;
-            Op::Link { dir, name: name(rng, taste), ino }
+            Op::Link {
+                dir,
+                name: name(rng, taste),
+                ino,
+            }
         }
         9..16 => {
             let any = rng.u32(0..100) == 0;
@@ -288,19 +346,33 @@ fn more(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
                 5..8 => rng.u64(0..taste.blocks) * BLOCK,
                 _ => rng.u64(0..taste.blocks * BLOCK),
             };
-            Op::Write { ino, offset, len, fill: rng.u64(..) }
+            Op::Write {
+                ino,
+                offset,
+                len,
+                fill: rng.u64(..),
+            }
         }
         16 | 17 => {
             let (ino, node) = pick(model, rng, Node::is_file)?;
             let from = rng.u64(0..taste.blocks);
             let to = from + rng.u64(1..12);
             let size = (rng.bool()).then(|| node.size.max(to * BLOCK));
-            Op::Preallocate { ino, from, to, size }
+            Op::Preallocate {
+                ino,
+                from,
+                to,
+                size,
+            }
         }
         _ => {
             let (ino, node) = pick(model, rng, Node::is_file)?;
             let far = rng.u32(0..4) == 0;
-            let room = if far { FileSize::MAX.raw() - node.size } else { 20000 };
+            let room = if far {
+                FileSize::MAX.raw() - node.size
+            } else {
+                20000
+            };
             let size = node.size + rng.u64(0..=room.min(FileSize::MAX.raw() - node.size));
             Op::Truncate { ino, size }
         }
@@ -330,8 +402,16 @@ fn less(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
         11..14 => {
             let (a, from) = pick(model, rng, |n| n.is_dir() && !n.entries.is_empty())?;
             let old = some_name(from, rng, taste);
-            let (b, to) = if rng.bool() { (a, from) } else { pick(model, rng, Node::is_dir)? };
-            let target = if rng.bool() { name(rng, taste) } else { some_name(to, rng, taste) };
+            let (b, to) = if rng.bool() {
+                (a, from)
+            } else {
+                pick(model, rng, Node::is_dir)?
+            };
+            let target = if rng.bool() {
+                name(rng, taste)
+            } else {
+                some_name(to, rng, taste)
+            };
             let existing = match rng.u32(0..4) {
                 0 => Existing::Refuse,
                 1 => Existing::Exchange,
@@ -340,11 +420,16 @@ fn less(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
             // What the VFS refuses: a directory beneath itself.
             let ino = from.entries.get(&old).copied().unwrap_or(0);
             let other = to.entries.get(&target).copied().unwrap_or(0);
-            if model.is_above(ino, b) || (existing == Existing::Exchange && model.is_above(other, a))
+            if model.is_above(ino, b)
+                || (existing == Existing::Exchange && model.is_above(other, a))
             {
                 return None;
             }
-            Op::Rename { from: (a, old), to: (b, target), existing }
+            Op::Rename {
+                from: (a, old),
+                to: (b, target),
+                existing,
+            }
         }
         14..17 => {
             let (ino, node) = pick(model, rng, Node::is_file)?;
@@ -359,7 +444,11 @@ fn less(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
         _ => {
             let (ino, _) = pick(model, rng, |n| n.is_file() && !n.blocks.is_empty())?;
             let from = rng.u64(0..taste.blocks);
-            let to = if rng.u32(0..8) == 0 { FileBlock::END.raw() } else { from + rng.u64(1..20) };
+            let to = if rng.u32(0..8) == 0 {
+                FileBlock::END.raw()
+            } else {
+                from + rng.u64(1..20)
+            };
             Op::Punch { ino, from, to }
         }
     })
@@ -415,7 +504,12 @@ pub fn act(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verd
 fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict<Did> {
     let end = |result: Result<(), Did>| result.err().unwrap_or(Did::All);
     match op {
-        Op::Create { dir, name, group, new } => {
+        Op::Create {
+            dir,
+            name,
+            group,
+            new,
+        } => {
             let inode = NewInode {
                 mode: new.mode,
                 uid: new.uid,
@@ -445,7 +539,9 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
         }
         Op::Unlink { dir, name, rmdir } => {
             let is = state.unlink(Ino::new(*dir), name, *rmdir, time);
-            let did = atomic(model, is, |model| model.unlink(*dir, name, *rmdir, time).map(|_| ()))?;
+            let did = atomic(model, is, |model| {
+                model.unlink(*dir, name, *rmdir, time).map(|_| ())
+            })?;
             Ok(did.err().unwrap_or(Did::All))
         }
         Op::Rename { from, to, existing } => {
@@ -455,16 +551,20 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
                 *existing,
                 time,
             );
-            let should = |model: &mut Model| {
-                model.rename((from.0, &from.1), (to.0, &to.1), *existing, time)
-            };
+            let should =
+                |model: &mut Model| model.rename((from.0, &from.1), (to.0, &to.1), *existing, time);
             atomic(model, is, should).map(end)
         }
         Op::SetAttr { attr } => {
             let is = state.set_attr(attr);
             atomic(model, is, |model| model.set_attr(attr)).map(end)
         }
-        Op::Write { ino, offset, len, fill: seed } => {
+        Op::Write {
+            ino,
+            offset,
+            len,
+            fill: seed,
+        } => {
             let data = fill(*seed, *len);
             let is = state.write(Ino::new(*ino), *offset, &data, time);
             let before = model.clone();
@@ -478,7 +578,12 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             let is = state.truncate(Ino::new(*ino), FileSize::new(*size), time);
             atomic(model, is, |model| model.truncate(*ino, *size, time)).map(end)
         }
-        Op::Preallocate { ino, from, to, size } => {
+        Op::Preallocate {
+            ino,
+            from,
+            to,
+            size,
+        } => {
             let is = state.preallocate(
                 Ino::new(*ino),
                 FileBlock::new(*from),
@@ -518,9 +623,7 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             let node = model.nodes[ino].clone();
             looked(compare::range(state, *ino, &node, *offset, *len))
         }
-        Op::List { dir, step } => {
-            looked(compare::entries(state, model, *dir, *step))
-        }
+        Op::List { dir, step } => looked(compare::entries(state, model, *dir, *step)),
         Op::Reap { ino } => {
             let is = state.reap(Ino::new(*ino));
             match same(is, Ok(()))? {
@@ -544,17 +647,15 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
                 Err(did) => Ok(did),
             }
         }
-        Op::Checkpoint => {
-            match same(state.checkpoint(false), Ok(()))? {
-                Ok(()) => {
-                    if fastrand::bool() {
-                        state.forget();
-                    }
-                    Ok(Did::All)
+        Op::Checkpoint => match same(state.checkpoint(false), Ok(()))? {
+            Ok(()) => {
+                if fastrand::bool() {
+                    state.forget();
                 }
-                Err(did) => Ok(did),
+                Ok(Did::All)
             }
-        }
+            Err(did) => Ok(did),
+        },
     }
 }
 
@@ -684,7 +785,9 @@ fn near(state: &mut State<'_>, model: &Model, op: &Op) -> Verdict {
             Ok(())
         }
         Op::SetAttr { attr } => see(state, attr.ino.get()),
-        Op::Write { ino, offset, len, .. } => {
+        Op::Write {
+            ino, offset, len, ..
+        } => {
             see(state, *ino)?;
             let node = model.nodes[ino].clone();
             if !node.is_file() {
@@ -701,7 +804,13 @@ fn near(state: &mut State<'_>, model: &Model, op: &Op) -> Verdict {
         Op::Preallocate { ino, from, .. } | Op::Punch { ino, from, .. } => {
             see(state, *ino)?;
             let node = model.nodes[ino].clone();
-            compare::range(state, *ino, &node, (from * BLOCK).saturating_sub(100), 20000)
+            compare::range(
+                state,
+                *ino,
+                &node,
+                (from * BLOCK).saturating_sub(100),
+                20000,
+            )
         }
         Op::Reap { ino } => see(state, *ino),
         _ => Ok(()),

@@ -90,7 +90,10 @@ impl Tally {
 pub fn exercise(image: &Image, tally: &mut Tally) {
     for mode in [Mode::NoRecovery, Mode::Read, Mode::Write] {
         let ram = Ram::from_image(image.clone());
-        let media = Counted { ram, steps: Cell::new(0) };
+        let media = Counted {
+            ram,
+            steps: Cell::new(0),
+        };
         let mounted = State::mount(&media, mode);
         match tally.see(mounted) {
             None => tally.refused += 1,
@@ -167,7 +170,11 @@ fn walk(state: &mut State<'_>, tally: &mut Tally) -> Vec<u64> {
 
 /// Uses it.
 fn operate(state: &mut State<'_>, inodes: &[u64], tally: &mut Tally) {
-    let new = |mode: u16| NewInode { mode, time: 7, ..NewInode::default() };
+    let new = |mode: u16| NewInode {
+        mode,
+        time: 7,
+        ..NewInode::default()
+    };
     let root = Ino::ROOT;
     let groups = state.geometry().groups;
     for n in 0..12u32 {

@@ -25,7 +25,14 @@ const TASTE: Taste = Taste {
 
 /// A filesystem after an unmount.
 fn clean(seed: u64, group_blocks: Option<u64>, ops: u64) -> (Image, Model) {
-    let plan = Plan { bytes: BYTES, group_blocks, cpus: 2, ops, taste: TASTE, seed };
+    let plan = Plan {
+        bytes: BYTES,
+        group_blocks,
+        cpus: 2,
+        ops,
+        taste: TASTE,
+        seed,
+    };
     let ram = Ram::new(BYTES);
     let (_, model) = run_on(&ram, &plan).expect("a run");
     (ram.image(), model)

@@ -11,6 +11,8 @@
 //! There is no feedback from coverage: the mutations know the structure instead, and the names of
 //! the checks that were hit are counted, so that a mutation that reaches nothing shows.
 
+#![forbid(unsafe_code)]
+
 pub mod exercise;
 pub mod image;
 pub mod mutate;

@@ -81,7 +81,12 @@ impl Map {
                 }
             }
         }
-        Self { image: image.clone(), superblock, nodes, records }
+        Self {
+            image: image.clone(),
+            superblock,
+            nodes,
+            records,
+        }
     }
 
     /// The image with some changes, and what they are.
@@ -144,7 +149,11 @@ impl Map {
         for _ in 0..rng.u32(1..3) {
             match rng.u32(0..6) {
                 0 => hurt(rng, &mut bytes[..64], self.blocks()),
-                1 | 2 => hurt(rng, &mut bytes[64..(64 + slots + 28).min(4096)], self.blocks()),
+                1 | 2 => hurt(
+                    rng,
+                    &mut bytes[64..(64 + slots + 28).min(4096)],
+                    self.blocks(),
+                ),
                 3 | 4 => hurt(rng, &mut bytes[heap..], self.blocks()),
                 _ => hurt(rng, &mut bytes, self.blocks()),
             }

@@ -53,9 +53,10 @@ def data(rng, path, flags):
         else:
             # A file of its own: a store beyond the end of one that another just cut is SIGBUS,
             # and rightly so.
-            os.close(fd)
             path = os.path.dirname(path) + f"/own-{os.getpid()}"
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+            own = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+            os.close(fd)
+            fd = own
             os.unlink(path)
             os.ftruncate(fd, 1 << 20)
             with mmap.mmap(fd, 1 << 20) as m:

@@ -300,11 +300,19 @@ impl Media for Recorder<'_> {
         // does not exist.
         let before = seen.bytes(first, (end.next_multiple_of(WORD) - first) as usize);
         seen.write(start, bytes);
-        for (word, old) in (first..end).step_by(WORD as usize).zip(before.chunks(WORD as usize)) {
+        for (word, old) in (first..end)
+            .step_by(WORD as usize)
+            .zip(before.chunks(WORD as usize))
+        {
             let mut value: Word = [0; 8];
             seen.read(word, &mut value);
             let line = word / LINE * LINE;
-            if value == old && !moment.pending.get(&line).is_some_and(|l| l.contains_key(&word)) {
+            if value == old
+                && !moment
+                    .pending
+                    .get(&line)
+                    .is_some_and(|l| l.contains_key(&word))
+            {
                 // What is there already, durably: a crash cannot take it away.
                 continue;
             }

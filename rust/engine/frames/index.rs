@@ -142,12 +142,16 @@ impl Index {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test may fail"
+)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions
-    )]
 
     extern crate std;
 
@@ -164,7 +168,7 @@ mod tests {
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
             let block = 1 + (seed >> 33) % 600;
-            if seed & 1 << 20 == 0 {
+            if seed & (1 << 20) == 0 {
                 index.reserve(model.len() + 1).unwrap();
                 index.set(block, round);
                 model.insert(block, round);

@@ -23,7 +23,7 @@ fn lines(random: &mut fastrand::Rng) -> u64 {
         0 => u64::MAX,
         1 => 1,
         2 => 1 << 63,
-        3 => 1 << random.u32(0..64) | 1,
+        3 => (1 << random.u32(0..64)) | 1,
         4 => u64::MAX >> random.u32(0..63) << random.u32(0..2),
         _ => random.u64(1..),
     }
@@ -64,7 +64,7 @@ fn check(media: &dyn Media, it: &Made) -> Result<Area, Error> {
 fn home_after(image: &Image, spills: &[Spill]) -> Image {
     let mut image = image.clone();
     for (home, lines, node) in spills {
-        for line in (0..64).filter(|line| lines >> line & 1 == 1) {
+        for line in (0..64).filter(|line| (lines >> line) & 1 == 1) {
             let at = line as usize * 64;
             image.write(home * 4096 + at as u64, &node[at..at + 64]);
         }
@@ -125,7 +125,7 @@ fn lines_go_home_and_nothing_else_does() {
         .unwrap();
         for (one, other) in seen.iter().zip(&spills) {
             assert_eq!((one.0, one.1), (other.0, other.1));
-            for line in (0..64usize).filter(|line| one.1 >> line & 1 == 1) {
+            for line in (0..64usize).filter(|line| (one.1 >> line) & 1 == 1) {
                 let at = line * 64..line * 64 + 64;
                 assert_eq!(one.2[at.clone()], other.2[at]);
             }
@@ -261,7 +261,7 @@ fn any_bit_of_the_header_is_told() {
         let mut image = done.clone();
         let at = header_at(&it) + bit / 8;
         let old = image.bytes(at, 1)[0];
-        image.write(at, &[old ^ 1 << (bit % 8)]);
+        image.write(at, &[old ^ (1 << (bit % 8))]);
         let result = check(&Ram::from_image(image), &it);
         assert_eq!(result.err(), Some(bad_header(&it)), "bit {bit}");
     }
@@ -277,7 +277,7 @@ fn any_bit_of_the_body_is_told() {
         let mut image = done.clone();
         let at = body_at(&it) + byte;
         let old = image.bytes(at, 1)[0];
-        image.write(at, &[old ^ 1 << random.u8(0..8)]);
+        image.write(at, &[old ^ (1 << random.u8(0..8))]);
         assert!(
             is(&check(&Ram::from_image(image), &it), Check::AreaBody),
             "byte {byte}"

@@ -387,7 +387,7 @@ fn a_bad_record_with_a_valid_later_one_is_lost() {
         for bit in [0, 7] {
             let flip = |image: &mut Image, at: u64| {
                 let old = image.bytes(at + byte, 1)[0];
-                image.write(at + byte, &[old ^ 1 << bit]);
+                image.write(at + byte, &[old ^ (1 << bit)]);
             };
             for which in [0, 1] {
                 let (it, ram) = damaged(which, flip);

@@ -7,7 +7,11 @@
 //! and so for what that fault is publishing. No lock is needed. It does not fence: the caller does.
 
 use super::Direct;
-use crate::{bindings, inode::{INode, Object}, mapping};
+use crate::{
+    bindings,
+    inode::{INode, Object},
+    mapping,
+};
 use core::{marker::PhantomData, ops::Range};
 use kernel::{
     error::{from_result, to_result},

@@ -33,14 +33,22 @@ fn fresh(seed: u64) -> Image {
 fn every_fence_of_a_workload() {
     let seed = seed();
     let want = setting("FERROX_STATES", 50_000);
-    let depth = Depth { states: 40, again: 150, again_states: 3, onward: 40 };
+    let depth = Depth {
+        states: 40,
+        again: 150,
+        again_states: 3,
+        onward: 40,
+    };
     let mut explorer = Explorer::new(seed, depth);
     let mut rng = fastrand::Rng::with_seed(seed);
     fastrand::seed(seed);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     while explorer.explored.states < want {
         let recorder = Recorder::new(fresh(rng.u64(..)));
-        let ground = Ground { media: &recorder, recorder: &recorder };
+        let ground = Ground {
+            media: &recorder,
+            recorder: &recorder,
+        };
         let mut model = Model::new(BEGIN);
         let mut taste = TASTE;
         let mut script = |n: u64, model: &Model| {
@@ -75,9 +83,15 @@ fn every_fence_of_mkfs() {
     let old = {
         let ram = Ram::from_image(fresh(seed));
         let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
-        let new = NewInode { mode: S_IFREG | 0o644, time: 5, ..NewInode::default() };
+        let new = NewInode {
+            mode: S_IFREG | 0o644,
+            time: 5,
+            ..NewInode::default()
+        };
         for n in 0..40u8 {
-            let ino = state.create(Ino::ROOT, &[b'a' + n], None, &new, &[]).unwrap();
+            let ino = state
+                .create(Ino::ROOT, &[b'a' + n], None, &new, &[])
+                .unwrap();
             state.write(ino, 0, &[n; 5000], 6).unwrap();
         }
         state.unmount().unwrap();
@@ -101,7 +115,11 @@ fn every_fence_of_mkfs() {
                     }
                 }
                 Err(error) => {
-                    assert!(matches!(error, Error::NotFerrox | Error::Corrupt(_)), "{}", words(&error));
+                    assert!(
+                        matches!(error, Error::NotFerrox | Error::Corrupt(_)),
+                        "{}",
+                        words(&error)
+                    );
                     seen[1] += 1;
                 }
             }
@@ -160,31 +178,77 @@ fn script(n: u64, model: &Model) -> Option<Event> {
     let root = Ino::ROOT.raw();
     let name = |text: &str| text.as_bytes().to_vec();
     let ino = |text: &str| model.lookup(root, text.as_bytes()).unwrap_or(0);
-    let new = |mode: u16, target: usize| New { mode, target: vec![b't'; target], ..New::default() };
-    let make = |text: &str, new| Op::Create { dir: root, name: name(text), group: None, new };
+    let new = |mode: u16, target: usize| New {
+        mode,
+        target: vec![b't'; target],
+        ..New::default()
+    };
+    let make = |text: &str, new| Op::Create {
+        dir: root,
+        name: name(text),
+        group: None,
+        new,
+    };
     Some(Event::Do(match n {
         0 => make("a", new(S_IFREG | 0o600, 0)),
         1 => make("d", new(S_IFDIR | 0o700, 0)),
-        2 => Op::Write { ino: ino("a"), offset: 0, len: 9000, fill: 1 },
+        2 => Op::Write {
+            ino: ino("a"),
+            offset: 0,
+            len: 9000,
+            fill: 1,
+        },
         3 => make("l", new(S_IFLNK | 0o777, 3000)),
-        4 => Op::Link { dir: ino("d"), name: name("b"), ino: ino("a") },
+        4 => Op::Link {
+            dir: ino("d"),
+            name: name("b"),
+            ino: ino("a"),
+        },
         5 => Op::Checkpoint,
         6 => Op::Rename {
             from: (root, name("l")),
             to: (ino("d"), name("m")),
             existing: Existing::Replace,
         },
-        7 => Op::Preallocate { ino: ino("a"), from: 5, to: 9, size: None },
-        8 => Op::Write { ino: ino("a"), offset: 100, len: 200, fill: 2 },
-        9 => Op::Truncate { ino: ino("a"), size: 4500 },
-        10 => Op::Unlink { dir: root, name: name("a"), rmdir: false },
+        7 => Op::Preallocate {
+            ino: ino("a"),
+            from: 5,
+            to: 9,
+            size: None,
+        },
+        8 => Op::Write {
+            ino: ino("a"),
+            offset: 100,
+            len: 200,
+            fill: 2,
+        },
+        9 => Op::Truncate {
+            ino: ino("a"),
+            size: 4500,
+        },
+        10 => Op::Unlink {
+            dir: root,
+            name: name("a"),
+            rmdir: false,
+        },
         11 => Op::Checkpoint,
         12 => make("e", new(S_IFREG | 0o600, 0)),
-        13 => Op::Write { ino: ino("e"), offset: 4096, len: 4096, fill: 3 },
+        13 => Op::Write {
+            ino: ino("e"),
+            offset: 4096,
+            len: 4096,
+            fill: 3,
+        },
         14 => return Some(Event::Unmount),
-        15 => Op::Unlink { dir: root, name: name("e"), rmdir: false },
+        15 => Op::Unlink {
+            dir: root,
+            name: name("e"),
+            rmdir: false,
+        },
         16 => return Some(Event::Crash),
-        17 => Op::Reap { ino: *model.orphans().first()? },
+        17 => Op::Reap {
+            ino: *model.orphans().first()?,
+        },
         18 => make("f", new(S_IFREG | 0o600, 0)),
         19 => return Some(Event::Crash),
         _ => return None,
@@ -209,7 +273,10 @@ fn parts(moment: &Moment, geometry: &Geometry) -> String {
             "ring"
         } else if area.contains(&block) {
             "header"
-        } else if area.iter().any(|start| inside(*start, geometry.area_blocks.raw())) {
+        } else if area
+            .iter()
+            .any(|start| inside(*start, geometry.area_blocks.raw()))
+        {
             "body"
         } else {
             "elsewhere"
@@ -219,12 +286,24 @@ fn parts(moment: &Moment, geometry: &Geometry) -> String {
 }
 
 fn flawed(flaw: Flaw, hear: &mut dyn FnMut(&str, &[Moment])) -> Result<Explorer, String> {
-    let depth = Depth { states: 48, again: 60, again_states: 3, onward: 30 };
+    let depth = Depth {
+        states: 48,
+        again: 60,
+        again_states: 3,
+        onward: 30,
+    };
     let mut explorer = Explorer::new(1, depth);
     fastrand::seed(1);
     let recorder = Recorder::new(fresh(5));
-    let media = Flawed { recorder: &recorder, flaw, fences: Cell::new(0) };
-    let ground = Ground { media: &media, recorder: &recorder };
+    let media = Flawed {
+        recorder: &recorder,
+        flaw,
+        fences: Cell::new(0),
+    };
+    let ground = Ground {
+        media: &media,
+        recorder: &recorder,
+    };
     let mut model = Model::new(BEGIN);
     workload(&ground, &mut model, &mut explorer, &mut script, hear)?;
     Ok(explorer)
@@ -251,15 +330,18 @@ fn a_fence_left_out_is_found() {
         // Second belts. Whether the body is there is known from the header's sum, and nobody asks
         // before a copy says so; the copy that is written second is only asked where the first is
         // bad; what lies behind the end of a file is zeroed again by whoever raises its size.
-        let belt = name.ends_with("body")
-            || name.ends_with("copy A")
-            || *name == "Truncate: elsewhere";
+        let belt =
+            name.ends_with("body") || name.ends_with("copy A") || *name == "Truncate: elsewhere";
         assert!(belt || *found > 0, "{name}: none of {passed} found");
     }
     // One create is two records, the first of which takes a chunk that the second can do without;
     // and one write is in place, where the fence of its record serves too.
     let missed = |[passed, found]: &[u64; 2]| if *found > 0 { *passed } else { 0 };
-    let missed: u64 = table.iter().filter(|(n, _)| !n.contains("copy")).map(|(_, c)| missed(c)).sum();
+    let missed: u64 = table
+        .iter()
+        .filter(|(n, _)| !n.contains("copy"))
+        .map(|(_, c)| missed(c))
+        .sum();
     assert!(missed <= 2, "{missed} fences not found");
 }
 

@@ -21,7 +21,11 @@ fn made(bytes: u64) -> Ram {
 }
 
 fn new(mode: u16) -> NewInode {
-    NewInode { mode: mode | 0o700, time: 5, ..NewInode::default() }
+    NewInode {
+        mode: mode | 0o700,
+        time: 5,
+        ..NewInode::default()
+    }
 }
 
 #[test]
@@ -34,12 +38,22 @@ fn a_device_of_64_tib() {
     let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
     let last = Group::new(state.geometry().groups - 1);
     let mut inos = Vec::new();
-    for (at, group) in [Group::new(0), Group::new(last.raw() / 2), last].into_iter().enumerate() {
+    for (at, group) in [Group::new(0), Group::new(last.raw() / 2), last]
+        .into_iter()
+        .enumerate()
+    {
         let name = format!("file{at}");
         let ino = state
             .create(Ino::ROOT, name.as_bytes(), Some(group), &new(S_IFREG), &[])
             .unwrap();
-        state.write(ino, FileSize::MAX.raw() - 10_000, &[at as u8 + 1; 10_000], 6).unwrap();
+        state
+            .write(
+                ino,
+                FileSize::MAX.raw() - 10_000,
+                &[at as u8 + 1; 10_000],
+                6,
+            )
+            .unwrap();
         let more = state.write(ino, FileSize::MAX.raw(), &[1], 6);
         assert_eq!(more.map(|_| ()), Err(Error::TooLarge));
         inos.push(ino);
@@ -49,21 +63,30 @@ fn a_device_of_64_tib() {
     assert!(found.records > 0);
     for (at, ino) in inos.iter().enumerate() {
         let mut out = [0; 10_000];
-        let n = state.read(*ino, FileSize::MAX.raw() - 10_000, &mut out).unwrap();
+        let n = state
+            .read(*ino, FileSize::MAX.raw() - 10_000, &mut out)
+            .unwrap();
         assert_eq!((n, out), (10_000, [at as u8 + 1; 10_000]));
     }
     check::full(&mut state).unwrap();
     state.unmount().unwrap();
     let seconds = begin.elapsed().as_secs_f64();
-    eprintln!("64 TiB: {seconds:.2} s, {} bytes written", ram.image().written());
+    eprintln!(
+        "64 TiB: {seconds:.2} s, {} bytes written",
+        ram.image().written()
+    );
     assert!(seconds < 20.0);
 }
 
 fn entries(bytes: u64, count: u32) {
     let ram = made(bytes);
     let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
-    let dir = state.create(Ino::ROOT, b"dir", None, &new(S_IFDIR), &[]).unwrap();
-    let target = state.create(dir, b"target", None, &new(S_IFREG), &[]).unwrap();
+    let dir = state
+        .create(Ino::ROOT, b"dir", None, &new(S_IFDIR), &[])
+        .unwrap();
+    let target = state
+        .create(dir, b"target", None, &new(S_IFREG), &[])
+        .unwrap();
     let name = |n: u32| format!("an entry of some length {n}").into_bytes();
     let begin = Instant::now();
     let mut halves = [0.0; 2];
@@ -98,7 +121,9 @@ fn entries(bytes: u64, count: u32) {
 fn extents(bytes: u64, count: u64) {
     let ram = made(bytes);
     let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
-    let ino = state.create(Ino::ROOT, b"file", None, &new(S_IFREG), &[]).unwrap();
+    let ino = state
+        .create(Ino::ROOT, b"file", None, &new(S_IFREG), &[])
+        .unwrap();
     let begin = Instant::now();
     let mut halves = [0.0; 2];
     for n in 0..count {
@@ -111,7 +136,9 @@ fn extents(bytes: u64, count: u64) {
     halves[1] = begin.elapsed().as_secs_f64() - halves[0];
     drop(state);
     let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
-    let items = state.inode(ino, |_, inode| Ok(inode.core.items.get())).unwrap();
+    let items = state
+        .inode(ino, |_, inode| Ok(inode.core.items.get()))
+        .unwrap();
     assert_eq!(items, count);
     for n in (0..count).step_by(997) {
         let mut out = [0; 8];

@@ -42,7 +42,11 @@ fn populated(seed: u64) -> (Image, Model) {
 }
 
 fn name_of(op: &Op) -> String {
-    format!("{op:?}").split_whitespace().next().unwrap_or("").into()
+    format!("{op:?}")
+        .split_whitespace()
+        .next()
+        .unwrap_or("")
+        .into()
 }
 
 /// Every operation, with the nth request for memory and all later ones failing, for every n until
@@ -54,13 +58,19 @@ fn every_request_for_memory_may_fail() {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (image, model) = populated(seed);
     let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let mut ops: Vec<Op> = (0..setting("FERROX_WANT", 50)).map(|_| draw(&model, &mut rng, &TASTE)).collect();
+    let mut ops: Vec<Op> = (0..setting("FERROX_WANT", 50))
+        .map(|_| draw(&model, &mut rng, &TASTE))
+        .collect();
     for target in [10, 300, 4000] {
         ops.push(Op::Create {
             dir: Ino::ROOT.raw(),
             name: b"a new link".to_vec(),
             group: Some(3),
-            new: New { mode: S_IFLNK | 0o777, target: vec![b't'; target], ..New::default() },
+            new: New {
+                mode: S_IFLNK | 0o777,
+                target: vec![b't'; target],
+                ..New::default()
+            },
         });
     }
     ops.push(Op::Checkpoint);
@@ -69,7 +79,8 @@ fn every_request_for_memory_may_fail() {
         for cold in [true, false] {
             let slot = counts.entry(name_of(op)).or_default();
             slot.0 += 1;
-            slot.1 += starve(&image, &model, op, cold).unwrap_or_else(|what| panic!("{op:?}\ncold: {cold}\n{what}"));
+            slot.1 += starve(&image, &model, op, cold)
+                .unwrap_or_else(|what| panic!("{op:?}\ncold: {cold}\n{what}"));
         }
     }
     eprintln!("operation: (tried, requests that failed)\n{counts:#?}");
@@ -128,10 +139,12 @@ fn starve(image: &Image, model: &Model, op: &Op, cold: bool) -> Result<u64, Stri
             _ => compare::all(&mut state, model).map_err(|what| format!("{n}: {what}"))?,
         }
         if let Op::Truncate { ino, .. } = op {
-            state.finish_truncate(Ino::new(*ino)).map_err(|e| words(&e))?;
+            state
+                .finish_truncate(Ino::new(*ino))
+                .map_err(|e| words(&e))?;
         }
-        let again = act(&mut state, &mut now, op, time)
-            .map_err(|what| format!("{n}, again: {what}"))?;
+        let again =
+            act(&mut state, &mut now, op, time).map_err(|what| format!("{n}, again: {what}"))?;
         if again != did {
             return Err(format!("{n}: {again:?} at the second try, not {did:?}"));
         }
@@ -151,8 +164,16 @@ fn a_mount_may_find_no_memory() {
     {
         let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
         for n in 0..300 {
-            let op = draw(&model, &mut rng, &Taste { checkpoints: 0, ..TASTE });
-            act(&mut state, &mut model, &op, BEGIN + n).unwrap_or_else(|what| panic!("{op:?}\n{what}"));
+            let op = draw(
+                &model,
+                &mut rng,
+                &Taste {
+                    checkpoints: 0,
+                    ..TASTE
+                },
+            );
+            act(&mut state, &mut model, &op, BEGIN + n)
+                .unwrap_or_else(|what| panic!("{op:?}\n{what}"));
         }
     }
     let image = ram.image();
@@ -189,8 +210,15 @@ enum Fill {
 }
 
 fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
-    let new = NewInode { mode: S_IFREG | 0o600, time: 9, ..NewInode::default() };
-    let dir = NewInode { mode: S_IFDIR | 0o700, ..new };
+    let new = NewInode {
+        mode: S_IFREG | 0o600,
+        time: 9,
+        ..NewInode::default()
+    };
+    let dir = NewInode {
+        mode: S_IFDIR | 0o700,
+        ..new
+    };
     let group = Some(Group::new(group));
     let name = |n: u64| match what {
         Fill::Names => format!("{what:?}{n:0230}").into_bytes(),
@@ -208,9 +236,9 @@ fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
     }
     loop {
         let result = match what {
-            Fill::Data => state.create(first, &name(n), group, &new, &[]).and_then(|ino| {
-                state.write(ino, 0, &vec![1; 300_000], 9).map(|_| ())
-            }),
+            Fill::Data => state
+                .create(first, &name(n), group, &new, &[])
+                .and_then(|ino| state.write(ino, 0, &vec![1; 300_000], 9).map(|_| ())),
             Fill::Inodes => state.create(first, &name(n), group, &new, &[]).map(|_| ()),
             Fill::Names => match state.lookup(first, &name(0)) {
                 Ok(ino) => state.link(first, &name(n), ino, 9),
@@ -235,9 +263,9 @@ fn empty(state: &mut State<'_>, what: Fill) {
     };
     let names = compare::list(state, dir.raw(), 1000).unwrap();
     for (at, name) in names.keys().enumerate() {
-        let ino = state
-            .unlink(dir, name, false, 9)
-            .unwrap_or_else(|error| panic!("{what:?}: unlink {at} of a full device: {}", words(&error)));
+        let ino = state.unlink(dir, name, false, 9).unwrap_or_else(|error| {
+            panic!("{what:?}: unlink {at} of a full device: {}", words(&error))
+        });
         let gone = state.inode(ino, |_, inode| Ok(inode.core.nlink.get() == 0));
         if gone.unwrap() {
             state

@@ -43,7 +43,9 @@ fn most_memory() -> u64 {
 fn hostile_images_are_only_bad_images() {
     let seed = seed();
     let seconds = setting("FERROX_FUZZ_SECONDS", 25);
-    let only = std::env::var("FERROX_CASE").ok().and_then(|text| text.parse::<u64>().ok());
+    let only = std::env::var("FERROX_CASE")
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
     let maps: Vec<Map> = seeds(seed).iter().map(Map::new).collect();
     let mut tally = Tally::default();
     for image in seeds(seed) {
@@ -71,11 +73,18 @@ fn hostile_images_are_only_bad_images() {
         }
     }
     case.store(u64::MAX, Ordering::Relaxed);
-    eprintln!("{n} images from {} whole ones ({whole_steps} steps): {tally:#?}", maps.len());
+    eprintln!(
+        "{n} images from {} whole ones ({whole_steps} steps): {tally:#?}",
+        maps.len()
+    );
     let memory = most_memory();
     eprintln!("at most {memory} KiB");
     assert!(memory < 1 << 20, "{memory} KiB of memory");
     if only.is_none() && seconds >= 20 {
-        assert!(tally.checks.len() > 20, "only {} checks were reached", tally.checks.len());
+        assert!(
+            tally.checks.len() > 20,
+            "only {} checks were reached",
+            tally.checks.len()
+        );
     }
 }
