@@ -598,23 +598,32 @@ impl<'m> State<'m> {
     /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
     #[inline(never)]
     fn take_parts(&mut self) -> Result<Box<Parts>> {
-        let unsettled = self.unsettled()?;
-        let groups = self.opened()?;
-        Ok(Box::new(Parts {
+        let mut parts = Box::new(Parts {
             geometry: boxed(&self.geometry)?,
             volume: *self.env.volume(),
             epoch: self.env.epoch(),
             sb: self.sb.try_clone()?,
-            groups,
-            group_tree: core::mem::replace(&mut self.group_tree, Box::new(GroupTree::nothing())?),
-            rings: core::mem::take(&mut self.rings),
+            groups: Vec::new(),
+            group_tree: nothing()?,
+            rings: Vec::new(),
             lsn: self.lsn,
             free: Blocks::new(self.free),
             inodes: self.inode_count,
-            overlay: self.env.take_overlay(),
-            unsettled,
-        })?)
+            overlay: Overlay::new(),
+            unsettled: Vec::new(),
+        })?;
+        parts.unsettled = self.unsettled()?;
+        parts.groups = self.opened()?;
+        core::mem::swap(&mut parts.group_tree, &mut self.group_tree);
+        core::mem::swap(&mut parts.rings, &mut self.rings);
+        parts.overlay = self.env.take_overlay();
+        Ok(parts)
     }
+}
+
+#[inline(never)]
+fn nothing() -> Result<Box<GroupTree>> {
+    Ok(Box::new(GroupTree::nothing())?)
 }
 
 #[inline(never)]
