@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What each guest of the benchmark runs: all operations in the mounted root, then mounts.
+set -eu
+case $FS in
+ferrox) options=dax ;;
+*) options=dax=always ;;
+esac
+counters=/sys/fs/ferrox/$(basename "$DEV")
+echo "{\"kernel\":\"$(uname -r)\"}"
+cd "$MNT"
+bench-ops run "$counters"
+[ "$FS" != tmpfs ] || exit 0
+
+cd /
+umount "$MNT"
+bench-ops mount "$FS" "$DEV" "$MNT" $options 'mount after a clean unmount'
+sync
+cd "$MNT"
+bench-ops fill 16000 "$counters"
+cd /
+bench-ops shutdown "$MNT"
+umount "$MNT"
+bench-ops mount "$FS" "$DEV" "$MNT" $options 'mount after a crash'
