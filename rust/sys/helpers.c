@@ -690,3 +690,34 @@ HELPER(void, remove_inode_hash)(struct inode *inode)
 {
 	remove_inode_hash(inode);
 }
+
+/*
+ * A file_system_type that does not lie in static memory: lockdep wants to be
+ * told of the keys in it, before the first lock of a class and after the last.
+ */
+
+HELPER(void, register_filesystem_keys)(struct file_system_type *type)
+{
+	lockdep_register_key(&type->s_lock_key);
+	lockdep_register_key(&type->s_umount_key);
+	lockdep_register_key(&type->s_vfs_rename_key);
+	for (int level = 0; level < SB_FREEZE_LEVELS; level++)
+		lockdep_register_key(&type->s_writers_key[level]);
+	lockdep_register_key(&type->i_lock_key);
+	lockdep_register_key(&type->i_mutex_key);
+	lockdep_register_key(&type->invalidate_lock_key);
+	lockdep_register_key(&type->i_mutex_dir_key);
+}
+
+HELPER(void, unregister_filesystem_keys)(struct file_system_type *type)
+{
+	lockdep_unregister_key(&type->s_lock_key);
+	lockdep_unregister_key(&type->s_umount_key);
+	lockdep_unregister_key(&type->s_vfs_rename_key);
+	for (int level = 0; level < SB_FREEZE_LEVELS; level++)
+		lockdep_unregister_key(&type->s_writers_key[level]);
+	lockdep_unregister_key(&type->i_lock_key);
+	lockdep_unregister_key(&type->i_mutex_key);
+	lockdep_unregister_key(&type->invalidate_lock_key);
+	lockdep_unregister_key(&type->i_mutex_dir_key);
+}

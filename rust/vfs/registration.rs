@@ -71,8 +71,14 @@ impl<T: FileSystem> Registration<T> {
                 fields.init_fs_context = Some(context::tables::Tables::<T>::init_fs_context);
                 fields.kill_sb = Some(superblock::tables::Tables::<T>::kill_sb);
                 fields.owner = module.as_ptr();
+                // The structure is not static, so lockdep would not take the keys in it unasked.
+                // SAFETY: zeroed keys, which stay where they are until they are unregistered.
+                unsafe { bindings::register_filesystem_keys(kind) };
                 // SAFETY: it stays where it is until `drop`, which unregisters it.
-                to_result(unsafe { bindings::register_filesystem(kind) })
+                to_result(unsafe { bindings::register_filesystem(kind) }).inspect_err(|_| {
+                    // SAFETY: registered just now, and no lock has used them.
+                    unsafe { bindings::unregister_filesystem_keys(kind) }
+                })
             }),
             _type: PhantomData,
         })
@@ -99,6 +105,10 @@ impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: registered by the type invariant. No mount is left: each holds the module.
         let _ = unsafe { bindings::unregister_filesystem(self.kind.get()) };
+        // Inodes that were evicted still wait for RCU to be freed, superblocks for a work item.
+        // Neither takes a lock on that way, so their keys may go first.
+        // SAFETY: registered with the type, and nobody locks anything of it any more.
+        unsafe { bindings::unregister_filesystem_keys(self.kind.get()) };
     }
 }
 

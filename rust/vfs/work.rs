@@ -116,14 +116,16 @@ impl<J: Job> Work<J> {
                         class.as_ptr(),
                     )
                 };
+                // The timer has a class of its own: it runs in a softirq, the work does not.
+                let timer_class = kernel::static_lock_class!();
                 // SAFETY: as above; the timer function is the one a delayed work must have.
                 unsafe {
                     bindings::timer_init_key(
                         &raw mut (*slot).timer,
                         Some(bindings::delayed_work_timer_fn),
                         bindings::TIMER_IRQSAFE,
-                        name.as_char_ptr(),
-                        class.as_ptr(),
+                        c"vfs_work_timer".as_char_ptr(),
+                        timer_class.as_ptr(),
                     )
                 };
             }),
