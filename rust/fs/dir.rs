@@ -21,6 +21,9 @@ use vfs::mode::FileType;
 /// Open directories.
 pub(crate) struct OpenDirectory;
 
+/// Is shown cookie, inode, kind and name of an entry; says whether there is room for more.
+type Show<'f> = dyn FnMut(u64, u64, u8, &[u8]) -> bool + 'f;
+
 /// Bytes of entries in one batch.
 const BATCH: usize = 4096;
 
@@ -57,7 +60,7 @@ impl Batch {
     }
 
     /// Calls `f` with cookie, inode, kind and name; stops when it says `false`.
-    fn each(&self, f: &mut dyn FnMut(u64, u64, u8, &[u8]) -> bool) -> bool {
+    fn each(&self, f: &mut Show<'_>) -> bool {
         let mut rest: &[u8] = &self.bytes;
         while let Some((head, tail)) = rest.split_at_checked(18) {
             let word = |at: usize| {

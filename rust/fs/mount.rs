@@ -175,7 +175,7 @@ impl Mount {
             let owner = Owner::vacant(object.ino())?;
             *owner.map.write() = object.into_inner();
             let mut seat = None;
-            self.lingering.reserve(&owner, &mut seat)?;
+            self.lingering.reserve(&mut seat)?;
             if let Some(seat) = seat {
                 let _map = owner.map.write();
                 self.lingering.add(&owner, seat);

@@ -85,10 +85,10 @@ impl Lingering {
         })
     }
 
-    /// Sees to it that there is room for `owner` if it is not in the table: before anything is
-    /// decided.
-    pub(crate) fn reserve(&self, owner: &Owner, seat: &mut Option<Seat>) -> Result {
-        if seat.is_none() && !owner.listed.load(Relaxed) {
+    /// Sees to it that there is room for one owner more: before anything is decided. Also for one
+    /// that is in the table: until its map lock is taken, a checkpoint may take it out.
+    pub(crate) fn reserve(&self, seat: &mut Option<Seat>) -> Result {
+        if seat.is_none() {
             *seat = Some(RBTreeNodeReservation::new(GFP_KERNEL)?);
         }
         Ok(())
@@ -115,11 +115,18 @@ impl Lingering {
         Some(cursor.current().1.clone())
     }
 
-    /// Takes `owner` out; its map lock is held.
+    /// Takes `owner` out; its map lock is held. A number that was freed may have a new owner in
+    /// the table, who stays.
     pub(crate) fn remove(&self, owner: &Owner) {
         if owner.listed.load(Relaxed) {
             owner.listed.store(false, Relaxed);
-            let old = self.table.lock().remove(&owner.ino().raw());
+            let ino = owner.ino().raw();
+            let mut table = self.table.lock();
+            let same = table
+                .get(&ino)
+                .is_some_and(|held| core::ptr::eq::<Owner>(&**held, owner));
+            let old = if same { table.remove(&ino) } else { None };
+            drop(table);
             drop(old);
         }
     }

@@ -156,11 +156,12 @@ impl Mount {
         result
     }
 
-    /// Room in the table of owners that are not home, for those who are not in it.
+    /// Room in the table of owners that are not home, for all of the operation. What is not used
+    /// stays on the desk for the next one.
     #[inline(never)]
     fn take_seats(&self, operation: &Operation<'_>, seats: &mut [Option<Seat>]) -> Result {
-        for (seat, owner) in seats.iter_mut().zip(operation.owners()) {
-            self.lingering.reserve(owner, seat)?;
+        for (seat, _) in seats.iter_mut().zip(operation.owners()) {
+            self.lingering.reserve(seat)?;
         }
         Ok(())
     }

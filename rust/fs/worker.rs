@@ -17,6 +17,7 @@ use crate::mount::{Alive, Mount};
 use crate::owner::Owner;
 use crate::ranges::blank;
 use crate::transact::{newborn_rank, Operation};
+use core::cmp::Ordering;
 use core::time::Duration;
 use engine::plan;
 use format::inode::S_IFREG;
@@ -196,10 +197,11 @@ impl Mount {
             );
         }
         if let Some(workers) = self.workers.lock().as_ref() {
-            if waiting < COMPANY {
-                workers.reaper.run_after(SHORTLY);
-            } else if waiting == COMPANY {
-                workers.reaper.run_now();
+            match waiting.cmp(&COMPANY) {
+                Ordering::Less => workers.reaper.run_after(SHORTLY),
+                Ordering::Equal => workers.reaper.run_now(),
+                // It was told when there were fewer.
+                Ordering::Greater => {}
             }
         }
     }
