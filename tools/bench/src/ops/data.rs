@@ -80,8 +80,9 @@ fn store(clock: &Clock, what: &str, skew: usize, flags: MapFlags) -> Result<()> 
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // Address and offset must agree for huge pages, so the address is chosen: aligned.
     let place = 0x10_0000_0000_usize as *mut core::ffi::c_void;
-    let flags = flags | MapFlags::FIXED_NOREPLACE;
-    // SAFETY: a new mapping of a file of that length, where nothing is mapped: else it fails.
+    let flags = flags | MapFlags::FIXED;
+    // SAFETY: a new mapping of a file of that length, 64 GiB into the address space, where a program
+    // that is not linked to a fixed address (as ours are not) has nothing to be replaced.
     let at = unsafe { mmap(place, len, protection, flags, &file, skew as u64)? };
     clock.each(what, len / BLOCK / 4, |i| {
         let byte = at.cast::<u8>().wrapping_add(i * 4 * BLOCK);

@@ -88,6 +88,11 @@ impl Bench {
             };
             let mut all = Vec::new();
             for line in text.lines() {
+                if !line.starts_with('{') {
+                    // Words of the runner, or of an operation that a filesystem does not have.
+                    eprintln!("{system}: {line}");
+                    continue;
+                }
                 let value: serde_json::Value =
                     serde_json::from_str(line).with_context(|| format!("{system}: {line}"))?;
                 match value.get("kernel").and_then(|kernel| kernel.as_str()) {
