@@ -275,10 +275,18 @@ impl Mount {
         }
         let done = self.done();
         for inode in locked.inodes() {
+            let ino = inode.ino();
+            if inode.core.mode.get() == 0 {
+                // It has ended. While its group is locked nobody can have its number again: whoever
+                // gets it must not find this owner in the table.
+                if let Some(owner) = operation.owners().find(|owner| owner.ino() == ino) {
+                    self.lingering.remove(owner);
+                }
+                continue;
+            }
             if inode.is_settled(done) {
                 continue;
             }
-            let ino = inode.ino();
             let unlisted = operation
                 .owners()
                 .find(|owner| owner.ino() == ino && !owner.is_listed());

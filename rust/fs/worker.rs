@@ -272,9 +272,6 @@ impl Mount {
         operation.freeing = true;
         self.run(&mut operation, &mut |world, locked, work| {
             plan::plan_free(world, locked, work, ino)
-        })?;
-        let _map = owner.map.write();
-        self.lingering.remove(&owner);
-        Ok(())
+        })
     }
 }
