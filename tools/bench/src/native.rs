@@ -7,6 +7,8 @@
 //! use it, one thread and no locks; each figure is the best of five rounds, since whatever else the
 //! machine does only makes one slower.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{anyhow, Context, Result};
 use engine::mkfs::{mkfs, Options};
 use engine::plan::{Existing, NewInode};

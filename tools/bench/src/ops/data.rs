@@ -3,10 +3,11 @@
 //! Operations on the bytes of files.
 
 use crate::clock::Clock;
+use crate::map::Map;
 use anyhow::{Context, Result};
 use rustix::fs::{fdatasync, ftruncate, open, Mode, OFlags};
 use rustix::io::{pread, pwrite};
-use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::mm::MapFlags;
 use std::os::fd::OwnedFd;
 
 /// How often.
@@ -77,20 +78,6 @@ fn store(clock: &Clock, what: &str, skew: usize, flags: MapFlags) -> Result<()> 
     let len = 64 << 20;
     let file = new(what)?;
     ftruncate(&file, (len + skew) as u64)?;
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // Address and offset must agree for huge pages, so the address is chosen: aligned.
-    let place = 0x10_0000_0000_usize as *mut core::ffi::c_void;
-    let flags = flags | MapFlags::FIXED;
-    // SAFETY: a new mapping of a file of that length, 64 GiB into the address space, where a program
-    // that is not linked to a fixed address (as ours are not) has nothing to be replaced.
-    let at = unsafe { mmap(place, len, protection, flags, &file, skew as u64)? };
-    clock.each(what, len / BLOCK / 4, |i| {
-        let byte = at.cast::<u8>().wrapping_add(i * 4 * BLOCK);
-        // SAFETY: the byte lies in the mapping, which only this reaches.
-        unsafe { byte.write_volatile(1) };
-        Ok(())
-    })?;
-    // SAFETY: nothing of the mapping is in use.
-    unsafe { munmap(at, len)? };
-    Ok(())
+    let map = Map::new(&file, skew, len, flags)?;
+    clock.each(what, len / BLOCK / 4, |i| map.store(i * 4 * BLOCK, 1))
 }

@@ -21,6 +21,12 @@ fn create(name: &CString) -> Result<OwnedFd> {
     Ok(openat(CWD, name.as_c_str(), flags, Mode::from(0o644))?)
 }
 
+/// Creates and closes.
+fn touch(name: &CString) -> Result<()> {
+    drop(create(name)?);
+    Ok(())
+}
+
 fn unlink(name: &CString, flags: AtFlags) -> Result<()> {
     Ok(unlinkat(CWD, name.as_c_str(), flags)?)
 }
@@ -30,7 +36,7 @@ pub(crate) fn measure(clock: &Clock) -> Result<()> {
     let (files, synced) = (names("f", N)?, names("s", N / 4)?);
     let (moved, linked) = (names("r", N)?, names("l", N)?);
     let dirs = names("d", N / 2)?;
-    clock.each("create", N, |i| Ok(drop(create(&files[i])?)))?;
+    clock.each("create", N, |i| touch(&files[i]))?;
     clock.each("create + fsync", N / 4, |i| Ok(fsync(create(&synced[i])?)?))?;
     clock.each("rename", N, |i| {
         Ok(renameat(CWD, &files[i], CWD, &moved[i])?)
@@ -65,7 +71,7 @@ fn crowded(clock: &Clock, entries: usize) -> Result<()> {
     }
     let new = names("new", 200)?;
     clock.each(&format!("create among {entries}"), new.len(), |i| {
-        Ok(drop(create(&new[i])?))
+        touch(&new[i])
     })?;
     std::env::set_current_dir("..")?;
     Ok(())

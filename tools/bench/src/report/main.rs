@@ -6,6 +6,8 @@
 //! engine on the host (`native`). The table goes to the output, in a form that reStructuredText
 //! reads too.
 
+#![forbid(unsafe_code)]
+
 mod picture;
 mod table;
 
