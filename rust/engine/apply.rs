@@ -136,7 +136,7 @@ pub fn vacant(record: &Record<'_>) -> Result<Option<Box<InodeObject>>> {
         return Ok(None);
     };
     let mut inode = InodeObject::new(Ino::new(r.ino.get()), Core::default());
-    inode.expect(target.len())?;
+    inode.foresee(target.len())?;
     Ok(Some(Box::new(inode)?))
 }
 

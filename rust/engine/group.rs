@@ -24,11 +24,15 @@
 //! The caller holds the group's lock: `&mut` for changes, `&` for readers. Group locks are taken
 //! in rising order.
 
+mod chunks;
+
+pub use chunks::Chunks;
+
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
 use crate::frames::Frames;
 use crate::space::FreeMap;
-use crate::tree::{Arena, Key, Places, Resources, Root, Tree, TreeMut};
+use crate::tree::{Arena, Key, Resources, Root, Tree, TreeMut};
 use core::ops::ControlFlow;
 use format::inode::{Chunk as ChunkItem, CHUNK, CHUNK_MAX, ORPHAN};
 use format::node::Kind;
@@ -41,112 +45,6 @@ use zerocopy::{FromBytes, IntoBytes};
 /// Free places that a group keeps in hand beyond what an ordinary operation may use: for freeing
 /// operations, copy-on-write and replay.
 pub const PLACES_IN_HAND: u64 = 12;
-
-struct Chunk {
-    start: Block,
-    len: u64,
-    used: [u64; 8],
-    dirty: bool,
-}
-
-/// The chunks of a group: where nodes may lie.
-pub struct Chunks {
-    list: Vec<Chunk>,
-    free: u64,
-    blocks: u64,
-    dirty: bool,
-}
-
-impl Chunks {
-    const fn new() -> Self {
-        Self {
-            list: Vec::new(),
-            free: 0,
-            blocks: 0,
-            dirty: false,
-        }
-    }
-
-    /// Places that hold no node.
-    pub fn free(&self) -> u64 {
-        self.free
-    }
-
-    /// Blocks of all chunks.
-    pub fn blocks(&self) -> u64 {
-        self.blocks
-    }
-
-    fn add(&mut self, start: Block, len: u64, used: [u64; 8], dirty: bool) -> Result {
-        let taken = used.iter().map(|w| u64::from(w.count_ones()));
-        let taken = taken.fold(0u64, u64::saturating_add);
-        self.list.push(Chunk {
-            start,
-            len,
-            used,
-            dirty,
-        })?;
-        self.free = self.free.saturating_add(len.saturating_sub(taken));
-        self.blocks = self.blocks.saturating_add(len);
-        self.dirty |= dirty;
-        Ok(())
-    }
-
-    /// Calls `f` with start, length and bitmap of every chunk.
-    pub fn each(&self, f: &mut dyn FnMut(Block, Blocks, &[u64; 8])) {
-        for chunk in self.list.iter() {
-            f(chunk.start, Blocks::new(chunk.len), &chunk.used);
-        }
-    }
-}
-
-impl Places for Chunks {
-    fn take(&mut self) -> Option<Block> {
-        if self.free == 0 {
-            return None;
-        }
-        for chunk in self.list.iter_mut() {
-            let mut base = 0u64;
-            for word in chunk.used.iter_mut() {
-                let bit = u64::from((!*word).trailing_zeros());
-                let at = base.saturating_add(bit);
-                if bit < 64 && at < chunk.len {
-                    *word |= 1u64.checked_shl(u32::try_from(bit).ok()?)?;
-                    chunk.dirty = true;
-                    self.dirty = true;
-                    self.free = self.free.saturating_sub(1);
-                    return chunk.start.checked_add(Blocks::new(at));
-                }
-                base = base.saturating_add(64);
-            }
-        }
-        None
-    }
-
-    fn give(&mut self, block: Block) {
-        for chunk in self.list.iter_mut() {
-            let Some(at) = block.checked_since(chunk.start) else {
-                continue;
-            };
-            if at.raw() >= chunk.len {
-                continue;
-            }
-            let bit = u32::try_from(at.raw() & 63)
-                .ok()
-                .and_then(|shift| 1u64.checked_shl(shift))
-                .unwrap_or(0);
-            if let Some(word) = chunk.used.get_mut(index(at.raw() >> 6)) {
-                if *word & bit != 0 {
-                    *word &= !bit;
-                    chunk.dirty = true;
-                    self.dirty = true;
-                    self.free = self.free.saturating_add(1);
-                }
-            }
-            return;
-        }
-    }
-}
 
 /// The frames of an inode that is no longer in core and not yet settled on the media.
 struct Adopted {
@@ -326,8 +224,8 @@ impl GroupObject {
             inodes: self.inode_count.into(),
             orphans: self.orphans.into(),
             next_index: small(self.next_index).into(),
-            chunk_blocks: small(self.chunks.blocks).into(),
-            nodes: small(self.chunks.blocks.saturating_sub(self.chunks.free)).into(),
+            chunk_blocks: small(self.chunks.blocks()).into(),
+            nodes: small(self.chunks.blocks().saturating_sub(self.chunks.free())).into(),
             reserved2: [0; 16],
         }
     }

@@ -186,7 +186,7 @@ impl InodeObject {
 
     /// Gets the memory that a vacant inode needs to be born: with a symbolic link's target of
     /// `target` bytes, or none.
-    pub fn expect(&mut self, target: usize) -> Result {
+    pub fn foresee(&mut self, target: usize) -> Result {
         if target > 0 {
             self.reserve()?;
         }

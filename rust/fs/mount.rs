@@ -135,7 +135,7 @@ pub(crate) struct Mount {
     pub(crate) counters: Counters,
     /// The workers; none on a mount that does not write.
     #[pin]
-    pub(crate) workers: Mutex<Option<Workers>>,
+    pub(crate) workers: Mutex<Option<Arc<Workers>>>,
 }
 
 impl Mount {

@@ -184,7 +184,7 @@ fn make(
         ..NewInode::default()
     };
     let born = Owner::vacant(Ino::new(0))?;
-    born.map.write().expect(target.len())?;
+    born.map.write().foresee(target.len())?;
     let parent = home(Ino::new(dir.ino()))?;
     let first = match mode.bits() & format::inode::S_IFMT {
         S_IFDIR => mount.directory_group(parent),

@@ -118,12 +118,19 @@ impl Mount {
             ),
             GFP_KERNEL,
         )?;
-        *self.workers.lock() = Some(Workers {
+        let workers = Workers {
             checkpointer,
             reaper,
-        });
+        };
+        *self.workers.lock() = Some(Arc::new(workers, GFP_KERNEL)?);
         self.find_orphans()?;
         Ok(())
+    }
+
+    /// The workers, if there are any. They are waited for with no lock held: a job ends with an
+    /// operation, and each operation asks for a checkpoint here.
+    fn workers(&self) -> Option<Arc<Workers>> {
+        self.workers.lock().clone()
     }
 
     /// Stops the workers and lets them go. Jobs that run are waited for.
@@ -138,7 +145,7 @@ impl Mount {
 
     /// Waits until the orphans that are known have ended: before giving up for want of space.
     pub(crate) fn drain_orphans(&self) {
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             workers.reaper.flush();
         }
     }
@@ -147,7 +154,7 @@ impl Mount {
     pub(crate) fn freeze(&self) -> Result {
         self.drain_orphans();
         self.frozen.store(true, Release);
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             workers.reaper.flush();
             workers.checkpointer.flush();
         }
@@ -157,7 +164,7 @@ impl Mount {
     /// Lets the workers go on.
     pub(crate) fn thaw(&self) {
         self.frozen.store(false, Release);
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             workers.reaper.run_now();
         }
     }
@@ -168,7 +175,7 @@ impl Mount {
             return;
         }
         self.soon.store(true, Relaxed);
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             workers.checkpointer.run_after(QUIET);
         }
     }
@@ -196,7 +203,7 @@ impl Mount {
                 ino.raw()
             );
         }
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             match waiting.cmp(&COMPANY) {
                 Ordering::Less => workers.reaper.run_after(SHORTLY),
                 Ordering::Equal => workers.reaper.run_now(),
@@ -223,7 +230,7 @@ impl Mount {
                 from = ino.index() + 1;
             }
         }
-        if let Some(workers) = self.workers.lock().as_ref() {
+        if let Some(workers) = self.workers() {
             workers.reaper.run_now();
         }
         Ok(())

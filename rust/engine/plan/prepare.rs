@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making sure that applying a planned record cannot fail.
+//!
+//! For each kind of record: which nodes `apply` will touch (they are loaded), how many nodes may
+//! come (pages, room in the frame tables, and places in the groups are seen to), and how many runs
+//! may be freed. Only what can *grow* is reckoned with: an operation that frees something must not
+//! be refused for places that it cannot use.
+
+use crate::apply::{STEP_PAGES, TARGET_NODES};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::extents::{self, Piece};
+use crate::group::{rmap_key, PLACES_IN_HAND};
+use crate::locked::{Effects, Locked, Work, MAX_GROUPS};
+use crate::record::{Buffer, Record};
+use crate::tree::Root;
+use format::inode::ORPHAN;
+use format::log::Kind;
+use format::rmap::Owner;
+use format::units::{count, index};
+use format::{Block, FileBlock, Group, Ino};
+
+/// How many items a record may add to the trees of one inode, or make longer.
+#[derive(Clone, Copy, Default)]
+struct Grows {
+    /// Whether its orphan item comes or goes.
+    orphan: bool,
+    /// Whether something may come to stand in the inode item that has nothing behind its core.
+    inline: bool,
+    /// In its fork: extents or entries.
+    fork: u64,
+    /// In its group's inode tree: the inode item, an orphan item.
+    items: u64,
+    /// In the reverse map of every group that is held.
+    rmap: u64,
+}
+
+/// What one inode's part of a record may make grow. What only shrinks, or keeps its length, needs
+/// no place: so a full device can be emptied.
+#[inline(never)]
+fn grows(record: &Record<'_>, ino: Ino) -> Grows {
+    let name = |dir: u64| u64::from(dir == ino.raw());
+    let mine = |other: u64| other == ino.raw();
+    // What the record adds of entries and of orphan items, and whether it touches the latter.
+    let (entries, orphans, orphan) = match record {
+        Record::Create(r, ..) => (name(r.dir.get()), 0, false),
+        // An inode that has no name gets one.
+        Record::Link(r, _) => (name(r.dir.get()), 0, mine(r.ino.get())),
+        Record::Unlink(r) => (0, name(r.ino.get()), mine(r.ino.get())),
+        Record::Rename(r, name_bytes) => {
+            let entries = match name_bytes.is_empty() {
+                true => 0,
+                false => name(r.new_dir.get()),
+            };
+            (entries, name(r.victim.get()), mine(r.victim.get()))
+        }
+        Record::Free(_) => (0, 0, true),
+        _ => (0, 0, false),
+    };
+    Grows {
+        orphan,
+        inline: entries > 0,
+        fork: entries,
+        // An entry may stand in the inode item, which grows by it.
+        items: entries.saturating_add(orphans),
+        rmap: 0,
+    }
+}
+
+/// Places that an operation may need, group by group.
+#[derive(Default)]
+struct Tally([Option<(Group, u64)>; MAX_GROUPS]);
+
+impl Tally {
+    fn add(&mut self, group: Group, places: u64) -> Result {
+        let mine = |slot: &&mut Option<(Group, u64)>| slot.is_none_or(|(of, _)| of == group);
+        let slot = self.0.iter_mut().find(mine).ok_or(Error::TooLong)?;
+        let before = slot.map_or(0, |(_, n)| n);
+        *slot = Some((group, before.saturating_add(places)));
+        Ok(())
+    }
+
+    /// Makes sure of the places and of room in the frame tables; returns the sum.
+    fn settle(&self, locked: &mut Locked<'_>, freeing: bool) -> Result<u64> {
+        let hand = if freeing { 0 } else { PLACES_IN_HAND };
+        let mut all = 0u64;
+        for (number, places) in self.0.iter().flatten() {
+            let group = locked.group(*number)?;
+            if *places > 0 && group.chunks().free() < places.saturating_add(hand) {
+                return Err(Error::NoPlaces(*number));
+            }
+            group.reserve_frames(*places)?;
+            all = all.saturating_add(*places);
+        }
+        Ok(all)
+    }
+}
+
+/// Makes sure that applying the planned record cannot fail; see the module's essay.
+pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing: bool) -> Result {
+    let Work {
+        arena,
+        record,
+        effects,
+    } = work;
+    effects.freed.clear();
+    let mut tally = Tally::default();
+    match record.kind() {
+        Kind::Map => prepare_map(env, locked, record, effects, &mut tally)?,
+        Kind::Unmap => prepare_unmap(env, locked, record, effects, &mut tally)?,
+        Kind::ChunkTake => {
+            let want = prepare_chunk(env, locked, record)?;
+            arena.reserve(index(want).saturating_add(STEP_PAGES))?;
+            return Ok(());
+        }
+        _ => prepare_names(env, locked, record, &mut tally)?,
+    }
+    let pages = tally.settle(locked, freeing)?;
+    Ok(arena.reserve(index(pages).saturating_add(STEP_PAGES))?)
+}
+
+// One function for each kind, and none inlined into another: what a record decodes to would stand
+// on the stack once for each.
+
+#[inline(never)]
+fn prepare_map(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    effects: &mut Effects,
+    tally: &mut Tally,
+) -> Result {
+    let Record::Map(r, list) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let ino = Ino::new(r.attr.ino.get());
+    let mut extents = 0u64;
+    for extent in list {
+        let piece = Piece::decode(env, ino, extent)?;
+        let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(&piece))?;
+        extents = extents.saturating_add(more);
+    }
+    effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+    let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
+    let changes = n.saturating_mul(3);
+    let grows = Grows {
+        fork: changes,
+        items: 2,
+        rmap: changes,
+        orphan: false,
+        inline: true,
+    };
+    need(env, locked, ino, grows, tally)
+}
+
+#[inline(never)]
+fn prepare_unmap(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    effects: &mut Effects,
+    tally: &mut Tally,
+) -> Result {
+    let Record::Unmap(r) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let ino = Ino::new(r.attr.ino.get());
+    let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
+    let extents = load_maps(env, locked, ino, from, to, None)?;
+    effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
+    // Something grows only where an extent goes on behind the end.
+    let grows = if leaves_right(env, locked, ino, to)? {
+        Grows {
+            fork: 2,
+            items: 2,
+            rmap: 2,
+            orphan: false,
+            inline: true,
+        }
+    } else {
+        Grows {
+            inline: true,
+            ..Grows::default()
+        }
+    };
+    need(env, locked, ino, grows, tally)
+}
+
+#[inline(never)]
+fn prepare_chunk(env: &dyn Env, locked: &mut Locked<'_>, record: &Buffer) -> Result<u64> {
+    let Record::ChunkTake(r) = Record::decode(record.kind(), record.payload())? else {
+        return Err(Error::Invalid);
+    };
+    let group = locked.group(Group::new(r.group.get()))?;
+    let start = Block::new(r.start.get());
+    group
+        .rmap_mut()
+        .load_path(env, rmap_key(start, Owner::Nodes))?;
+    // The places of the new chunk itself come first.
+    let want = group.need(1, 2);
+    group.reserve_frames(want)?;
+    group.reserve_chunk()?;
+    Ok(want)
+}
+
+#[inline(never)]
+fn prepare_names(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    record: &Buffer,
+    tally: &mut Tally,
+) -> Result {
+    let decoded = Record::decode(record.kind(), record.payload())?;
+    let who = crate::apply::owners(env, &decoded)?;
+    let born = crate::apply::newborn(&decoded);
+    let orphan = matches!(&decoded, Record::Create(r, ..) if r.dir.get() == 0);
+    for ino in who.inodes() {
+        if Some(ino) == born {
+            need_born(env, locked, ino, orphan, tally)?;
+        } else {
+            need(env, locked, ino, grows(&decoded, ino), tally)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an extent of the file reaches over `to` from before it.
+fn leaves_right(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, to: FileBlock) -> Result<bool> {
+    let inode = locked.inode(ino)?;
+    Ok(match extents::lookup_loading(env, inode, to)? {
+        extents::At::Extent(piece) => piece.file < to,
+        extents::At::Hole(_) => false,
+    })
+}
+
+/// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.
+fn load_maps(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    from: FileBlock,
+    to: FileBlock,
+    new: Option<&Piece>,
+) -> Result<u64> {
+    let mut at = FileBlock::new(from.raw().saturating_sub(1));
+    let mut extents = 1u64;
+    loop {
+        let inode = locked.inode(ino)?;
+        let Some(piece) = extents::next_loading(env, inode, at)? else {
+            break;
+        };
+        if piece.file > to {
+            break;
+        }
+        inode.load_path(env, piece.file.raw())?;
+        extents = extents.saturating_add(1);
+        load_record(env, locked, ino, &piece)?;
+        if let Some(right) = piece.clip(to, FileBlock::END) {
+            load_record(env, locked, ino, &right)?;
+        }
+        at = piece.end();
+    }
+    let inode = locked.inode(ino)?;
+    inode.load_path(env, to.raw())?;
+    if let Some(piece) = new {
+        load_record(env, locked, ino, piece)?;
+    }
+    Ok(extents)
+}
+
+fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result {
+    let group = locked.group_of(env, piece.start)?;
+    let key = rmap_key(piece.start, Owner::File(ino, piece.file));
+    group.rmap_mut().load_path(env, key)
+}
+
+/// What changes of one inode need. Loads the paths to its items, and reserves room in the frame
+/// table of its fork.
+#[inline(never)]
+fn need(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    grows: Grows,
+    tally: &mut Tally,
+) -> Result {
+    let (inode, group) = locked.inode_and_group(ino)?;
+    if grows.inline {
+        inode.reserve()?;
+    }
+    let mut items = group.inode_tree_mut();
+    items.load_path(env, [ino.index(), 0, 0])?;
+    if grows.orphan {
+        items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    }
+    let mut fork = 0;
+    if grows.fork > 0 {
+        // A fork that leaves the inode item begins with a root of its own.
+        fork = grows
+            .fork
+            .saturating_mul(count(inode.root().need()))
+            .saturating_add(1);
+        inode
+            .frames
+            .reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
+    }
+    let items = group.need(0, grows.items);
+    tally.add(group.number(), items.saturating_add(fork))?;
+    if grows.rmap > 0 {
+        for group in locked.groups() {
+            tally.add(group.number(), group.need(grows.rmap, 0))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a new inode needs: its item, an orphan item, and five nodes for a long target.
+#[inline(never)]
+fn need_born(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    orphan: bool,
+    tally: &mut Tally,
+) -> Result {
+    let number = ino.group().ok_or(Error::Invalid)?;
+    let group = locked.group(number)?;
+    let mut items = group.inode_tree_mut();
+    items.load_path(env, [ino.index(), 0, 0])?;
+    if orphan {
+        items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    }
+    let target = TARGET_NODES.saturating_add(count(Root::EMPTY.need()));
+    tally.add(number, group.need(0, 2).saturating_add(target))
+}
