@@ -62,15 +62,11 @@ module! {
 }
 
 /// The type of filesystem, known as long as the module is there.
-#[pin_data]
-struct Module {
-    #[pin]
-    registration: Registration<DaxTest>,
-}
+struct Module(#[expect(dead_code)] Pin<KBox<Registration<DaxTest>>>);
 
-impl kernel::InPlaceModule for Module {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self { registration <- Registration::new(module) })
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        KBox::pin_init(Registration::new(module), GFP_KERNEL).map(Module)
     }
 }
 

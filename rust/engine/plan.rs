@@ -4,7 +4,7 @@
 //!
 //! Each `plan_*` function is called with the owners of its operation locked. It checks what POSIX
 //! wants checked, decides (inode number, cookie, extents), writes the record into
-//! [`Work::record`], and ends with [`prepare`]: every node that [`crate::apply`] will touch is
+//! [`Work::record`], and ends with [`prepare()`]: every node that [`crate::apply`] will touch is
 //! loaded, pages and table room are reserved, and the groups have enough free node places. After
 //! that the record may be appended, and applying it cannot fail.
 //!
@@ -16,7 +16,7 @@
 //! * [`Error::NoMemory`], [`Error::NoSpace`]: nothing happened.
 //!
 //! Operations that free something may use the places that groups keep in hand
-//! ([`PLACES_IN_HAND`]), so that a full device can always be emptied.
+//! ([`crate::group::PLACES_IN_HAND`]), so that a full device can always be emptied.
 
 mod prepare;
 

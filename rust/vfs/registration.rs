@@ -36,6 +36,9 @@ use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, types::Opa
 /// Registered when made, unregistered when dropped. The module cannot be unloaded while a
 /// filesystem of the type is mounted, since each mount holds it.
 ///
+/// It belongs in memory of its own, not in the module's: lockdep takes the keys of lock classes that
+/// come and go only outside of static memory.
+///
 /// # Invariants
 ///
 /// `kind` is registered from its making to the drop, and `cache` makes objects of `Object<T>`.

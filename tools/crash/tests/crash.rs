@@ -259,7 +259,13 @@ fn script(n: u64, model: &Model) -> Option<Event> {
 fn parts(moment: &Moment, geometry: &Geometry) -> String {
     let mut found = std::collections::BTreeSet::new();
     let nothing = moment.durable().clone();
-    for at in moment.complete().differences(&nothing, 100_000) {
+    let complete = moment.complete();
+    let takes_chunk = |at: u64| {
+        let head = complete.bytes(at & !63, 16);
+        head.starts_with(&format::log::MAGIC)
+            && head[12..14] == format::log::Kind::ChunkTake.raw().to_le_bytes()
+    };
+    for at in complete.differences(&nothing, 100_000) {
         let block = Addr::new(at).block().raw();
         let ring = geometry.ring_start.raw();
         let rings = u64::from(geometry.rings) * geometry.ring_blocks.raw();
@@ -269,6 +275,9 @@ fn parts(moment: &Moment, geometry: &Geometry) -> String {
             "copy A"
         } else if block == COPY_B.raw() {
             "copy B"
+        } else if inside(ring, rings) && takes_chunk(at) {
+            // A record of one line.
+            "chunk"
         } else if inside(ring, rings) {
             "ring"
         } else if area.contains(&block) {
@@ -329,20 +338,22 @@ fn a_fence_left_out_is_found() {
     for (name, [passed, found]) in &table {
         // Second belts. Whether the body is there is known from the header's sum, and nobody asks
         // before a copy says so; the copy that is written second is only asked where the first is
-        // bad; what lies behind the end of a file is zeroed again by whoever raises its size.
-        let belt =
-            name.ends_with("body") || name.ends_with("copy A") || *name == "Truncate: elsewhere";
+        // bad; what lies behind the end of a file is zeroed again by whoever raises its size; and
+        // nobody relies on a chunk before the record that follows, whose fence serves both.
+        let belt = name.ends_with("body")
+            || name.ends_with("copy A")
+            || name.ends_with("chunk")
+            || *name == "Truncate: elsewhere";
         assert!(belt || *found > 0, "{name}: none of {passed} found");
     }
-    // One create is two records, the first of which takes a chunk that the second can do without;
-    // and one write is in place, where the fence of its record serves too.
+    // One write is in place, where the fence of its record serves too.
     let missed = |[passed, found]: &[u64; 2]| if *found > 0 { *passed } else { 0 };
     let missed: u64 = table
         .iter()
-        .filter(|(n, _)| !n.contains("copy"))
+        .filter(|(n, _)| !n.contains("copy") && !n.ends_with("chunk"))
         .map(|(_, c)| missed(c))
         .sum();
-    assert!(missed <= 2, "{missed} fences not found");
+    assert!(missed <= 1, "{missed} fences not found");
 }
 
 #[test]
