@@ -7,7 +7,6 @@ use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
 use crate::sysfs::{self, Event};
-use engine::env::Media;
 use engine::overlay::Overlay;
 use engine::state::{Mode, Parts, Recovered, State};
 use format::inode::Time;
@@ -253,15 +252,6 @@ fn fill(
 fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<(memory::Box<Parts>, u64)> {
     let nothing = Overlay::new();
     let media = Pmem::new(region.enter(), &nothing);
-    // Copy B outlives much that is made over block 0. What can be read there and is not ours belongs
-    // to somebody else; fsck.ferrox looks at copy B all the same.
-    let mut magic = [0u8; 8];
-    let at = format::Addr::new(0);
-    if media.read(at, &mut magic).is_ok() && magic != format::superblock::MAGIC {
-        let error = engine::Error::NotFerrox;
-        explain(name, &error);
-        return Err(error.into());
-    }
     let (parts, found) = State::parts(&media, mode).inspect_err(|error| {
         explain(name, error);
     })?;

@@ -56,12 +56,13 @@ pub struct Seen {
     pub least_free: u64,
 }
 
-/// The seed of this process: `FERROX_SEED`, or one from the clock. Printed.
+/// The seed of this process: `FERROX_SEED`; else always the same in a short run, so that it can be
+/// relied on, and a new one in a long run, which is there to find things. Printed.
 pub fn seed() -> u64 {
     let seed = std::env::var("FERROX_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
+        .unwrap_or_else(|| if is_long() { fastrand::u64(..) } else { 1 });
     eprintln!("FERROX_SEED={seed}");
     seed
 }

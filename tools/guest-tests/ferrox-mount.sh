@@ -134,6 +134,7 @@ done
 # Another filesystem's device.
 does umount "$MNT"
 mkfs.ext4 -q -F -b 4096 "$DEV"
+dd if=/dev/zero of="$DEV" bs=4096 seek=2047 count=1 oflag=direct conv=notrunc status=none
 refused "" "no ferrox filesystem here" mount -t ferrox -o dax "$DEV" "$MNT"
 refused "" "ext" mkfs.ferrox "$DEV" </dev/null
 does mkfs.ferrox -q -f "$DEV"

@@ -2,10 +2,11 @@
 
 //! A bounded run of the fuzzer: `FERROX_FUZZ_SECONDS`, `FERROX_SEED`; `FERROX_CASE` runs one case.
 
-use crash::run::{seed, setting};
+use crash::run::{is_long, seed, setting};
 use fuzz::exercise::{exercise, Tally};
 use fuzz::image::seeds;
 use fuzz::mutate::Map;
+use std::io::Write;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -23,8 +24,10 @@ fn watch(case: Arc<AtomicU64>, seed: u64) {
             }
             if now != last {
                 (last, since) = (now, Instant::now());
-            } else if since.elapsed() > Duration::from_secs(60) {
-                eprintln!("a hang: FERROX_SEED={seed} FERROX_CASE={now}");
+            } else if since.elapsed() > Duration::from_secs(setting("FERROX_HANG_SECONDS", 60)) {
+                // Not by eprintln: the harness would keep it, and this process ends.
+                let told = format!("a hang: FERROX_SEED={seed} FERROX_CASE={now}\n");
+                let _ = std::io::stderr().write_all(told.as_bytes());
                 std::process::exit(101);
             }
         }
@@ -58,7 +61,10 @@ fn hostile_images_are_only_bad_images() {
     watch(case.clone(), seed);
     let begin = Instant::now();
     let mut n = only.unwrap_or(0);
-    while begin.elapsed() < Duration::from_secs(seconds) {
+    // The short run is the same every time; the long one goes on with another seed.
+    let cases = setting("FERROX_FUZZ_CASES", if is_long() { u64::MAX } else { 6000 });
+    let last = n.saturating_add(cases);
+    while n < last && begin.elapsed() < Duration::from_secs(seconds) {
         case.store(n, Ordering::Relaxed);
         let mut rng = fastrand::Rng::with_seed(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let map = &maps[rng.usize(0..maps.len())];
