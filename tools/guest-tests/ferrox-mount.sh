@@ -108,6 +108,7 @@ does umount "$MNT"
 does fsck.ferrox -n "$DEV"
 save
 dd if=/dev/zero of="$DEV" bs=4096 count=1 oflag=direct status=none
+dd if=/dev/zero of="$DEV" bs=4096 seek=2047 count=1 oflag=direct status=none
 refused "" "no ferrox filesystem here" mount -t ferrox -o dax "$DEV" "$MNT"
 restore
 printf XXXX | dd of="$DEV" bs=1 seek=2000 conv=notrunc status=none
