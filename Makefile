@@ -64,7 +64,7 @@ check:
 	@tools/tests
 
 check-debug:
-	@KERNEL=debug tools/tests guest
+	@unset OUT; KERNEL=debug tools/tests guest
 
 check-long:
 	@FERROX_LONG=1 tools/tests
