@@ -303,7 +303,7 @@ fn create(
     let named = dir_ino.raw() != 0;
     {
         let (inode, group) = locked.inode_and_group(ino)?;
-        if inode.core.mode.get() != 0 || group.has_inode(env, ino)? {
+        if inode.core.mode.get() != 0 {
             return Err(bad);
         }
         let core = &mut inode.core;
@@ -334,8 +334,7 @@ fn create(
         if mode & S_IFMT == S_IFLNK {
             set_target(env, arena, inode, group, target)?;
         }
-        inode.store(env, arena, group)?;
-        group.inode_born(ino);
+        inode.store_new(env, arena, group)?;
         if !named {
             group.orphan_add(env, arena, ino)?;
             return Ok(());

@@ -128,12 +128,10 @@ impl GroupTree {
             places: &mut self.places,
             arena,
         };
-        TreeMut::new(Kind::Groups, 0, &mut self.root, &mut self.frames).upsert(
-            env,
-            &mut res,
-            [u64::from(group.raw()), 0, 0],
-            item.as_bytes(),
-        )
+        let key = [u64::from(group.raw()), 0, 0];
+        TreeMut::new(Kind::Groups, 0, &mut self.root, &mut self.frames)
+            .upsert(env, &mut res, key, item.as_bytes())
+            .map(|_| ())
     }
 
     /// Calls `f` with every item, in order.

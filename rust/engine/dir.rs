@@ -28,10 +28,14 @@ use format::inode::{Fork, INLINE_MAX};
 use format::Ino;
 use zerocopy::{FromBytes, IntoBytes};
 
+/// Bytes before the name of an entry in a tree.
+const HEAD: usize = core::mem::size_of::<Value>();
 /// Bytes of the longest value in a tree.
-const VALUE_MAX: usize = core::mem::size_of::<Value>() + NAME_MAX;
+const VALUE_MAX: usize = HEAD + NAME_MAX;
 /// Bytes before the name of an inline entry.
-const INLINE_HEAD: usize = 8 + core::mem::size_of::<Value>();
+const INLINE_HEAD: usize = 8 + HEAD;
+/// Bytes of the name of nearly every file.
+const SHORT: usize = 54;
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,16 +152,16 @@ impl<'a> Iterator for InlineEntries<'a> {
 /// missing in DRAM.
 pub fn slot(env: &dyn Env, dir: &InodeObject, name: &[u8]) -> Result<Slot> {
     let tree = dir.tree();
-    find_slot(env, &dir.reader(&tree), name)
+    find_slot(&dir.reader(&tree), name, first_cookie(env, name))
 }
 
 /// [`slot`], loading the nodes that it needs.
 pub fn slot_loading(env: &dyn Env, dir: &mut InodeObject, name: &[u8]) -> Result<Slot> {
-    dir.retry(env, &mut |dir| find_slot(env, dir, name))
+    let first = first_cookie(env, name);
+    dir.retry_at(env, first, &mut |dir| find_slot(dir, name, first))
 }
 
-fn find_slot(env: &dyn Env, dir: &Reader<'_, '_>, name: &[u8]) -> Result<Slot> {
-    let first = first_cookie(env, name);
+fn find_slot(dir: &Reader<'_, '_>, name: &[u8], first: u64) -> Result<Slot> {
     let last = first | tie_mask();
     let mut slot = Slot {
         found: None,
@@ -278,13 +282,18 @@ pub fn insert(
         }
         grow(env, arena, dir, group)?;
     }
-    insert_tree(env, arena, dir, group, entry)?;
+    match entry.name.len() {
+        0..=SHORT => insert_tree::<{ HEAD + SHORT }>(env, arena, dir, group, entry)?,
+        _ => insert_tree::<VALUE_MAX>(env, arena, dir, group, entry)?,
+    }
     dir.core.items.set(dir.core.items.get().saturating_add(1));
     Ok(())
 }
 
+/// `N`: the bytes that its value may have. To clear the most for every name would cost more than
+/// the search for its place.
 #[inline(never)]
-fn insert_tree(
+fn insert_tree<const N: usize>(
     env: &dyn Env,
     arena: &mut Arena,
     dir: &mut InodeObject,
@@ -292,7 +301,7 @@ fn insert_tree(
     entry: Entry<'_>,
 ) -> Result {
     let bad = Check::RecordState.inode(dir.ino());
-    let mut value = [0u8; VALUE_MAX];
+    let mut value = [0u8; N];
     let len = encode(&mut value, entry).ok_or(bad)?;
     let value = value.get(..len).ok_or(bad)?;
     dir.with_tree(&mut |tree| {

@@ -22,7 +22,7 @@
 //! does both maps.
 
 use crate::env::Env;
-use crate::error::{Check, Error, Result};
+use crate::error::{Check, Result};
 use crate::inode::{InodeObject, Reader};
 use crate::locked::{Effects, Locked};
 use crate::tree::{Arena, Resources};
@@ -213,7 +213,7 @@ pub fn lookup(env: &dyn Env, inode: &InodeObject, at: FileBlock) -> Result<At> {
 
 /// [`lookup`], loading the nodes it needs.
 pub fn lookup_loading(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<At> {
-    inode.retry(env, &mut |inode| find(env, inode, at))
+    inode.retry_at(env, at.raw(), &mut |inode| find(env, inode, at))
 }
 
 /// The first extent that ends behind `at`: the one that covers it, or the next.
@@ -229,18 +229,18 @@ pub fn next_loading(
     inode: &mut InodeObject,
     at: FileBlock,
 ) -> Result<Option<Piece>> {
-    inode.retry(env, &mut |inode| find_next(env, inode, at))
+    inode.retry_at(env, at.raw(), &mut |inode| find_next(env, inode, at))
 }
 
 /// The last extent that begins at or before `at`, loading the nodes it needs. With
 /// [`FileBlock::END`]: the last of the file.
 pub fn last_before(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Option<Piece>> {
-    inode.retry(env, &mut |inode| before(env, inode, at))
+    inode.retry_at(env, at.raw(), &mut |inode| before(env, inode, at))
 }
 
 /// The first extent that begins at or behind `at`, loading the nodes it needs.
 pub fn first_after(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Option<Piece>> {
-    inode.retry(env, &mut |inode| after(env, inode, at))
+    inode.retry_at(env, at.raw(), &mut |inode| after(env, inode, at))
 }
 
 /// Whether `b` behind `a` makes one extent with it.
@@ -296,13 +296,8 @@ impl Editor<'_, '_, '_> {
                     arena,
                 };
                 let key = [piece.file.raw(), 0, 0];
-                match tree.update(env, &mut res, key, value.as_bytes()) {
-                    Err(Error::NotFound) => {
-                        fresh = 1;
-                        tree.insert(env, &mut res, key, value.as_bytes())
-                    }
-                    other => other,
-                }
+                fresh = u64::from(tree.upsert(env, &mut res, key, value.as_bytes())?);
+                Ok(())
             })?;
             let items = inode.core.items.get();
             inode.core.items.set(items.saturating_add(fresh));

@@ -37,6 +37,7 @@ pub use edit::Edit;
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
 use crate::node::{self, Expect};
+use crate::tree::Fingers;
 use core::mem;
 use format::units::count;
 use format::{Block, Epoch};
@@ -68,6 +69,8 @@ pub struct Frames {
     charge: u64,
     /// The newest epoch of which anything was spilled.
     spilled: Epoch,
+    /// Where the trees in here were last looked into.
+    fingers: Fingers,
 }
 
 impl Default for Frames {
@@ -86,7 +89,17 @@ impl Frames {
             newest: NONE,
             charge: 0,
             spilled: Epoch::new(0),
+            fingers: Fingers::new(),
         }
+    }
+
+    #[inline]
+    pub(crate) fn fingers(&self) -> &Fingers {
+        &self.fingers
+    }
+
+    pub(crate) fn fingers_mut(&mut self) -> &mut Fingers {
+        &mut self.fingers
     }
 
     /// Nodes that are in DRAM.
@@ -123,6 +136,27 @@ impl Frames {
         self.frames.get(at).map(|frame| &*frame.page)
     }
 
+    /// The number of the frame of the node at `block`: good until a node comes or goes.
+    #[inline]
+    pub(crate) fn number(&self, block: Block) -> Option<u32> {
+        self.index
+            .get(block.raw())
+            .and_then(|at| u32::try_from(at).ok())
+    }
+
+    /// The node in frame `at`.
+    #[inline]
+    pub(crate) fn page(&self, at: u32) -> Option<&[u8; 4096]> {
+        let frame = self.frames.get(usize::try_from(at).ok()?)?;
+        Some(&frame.page)
+    }
+
+    /// The block of the node in frame `at`; zero if there is none.
+    pub(crate) fn block(&self, at: u32) -> Block {
+        let frame = usize::try_from(at).ok().and_then(|at| self.frames.get(at));
+        Block::new(frame.map_or(0, |frame| frame.block))
+    }
+
     /// Whether the node at `block` was changed in the present epoch.
     pub fn is_changed(&self, env: &dyn Env, block: Block) -> bool {
         let frame = self
@@ -140,6 +174,7 @@ impl Frames {
             return Err(AllocError);
         }
         self.frames.reserve(more)?;
+        self.fingers.reserve()?;
         self.index.reserve(total)
     }
 
@@ -183,6 +218,7 @@ impl Frames {
         }
         self.reserve(1)?;
         node::init(&mut page, block, expect);
+        self.fingers.forget();
         let at = self.push(block, page)?;
         self.begin(at, env.epoch());
         let Some(frame) = usize::try_from(at)
@@ -205,17 +241,50 @@ impl Frames {
     /// block neither can happen.
     #[inline]
     pub fn edit(&mut self, env: &dyn Env, block: Block) -> Result<Edit<'_>> {
-        let at = self.touch_at(env, block)?;
-        self.begin(at, env.epoch());
+        let at = self.number(block).ok_or(Error::NotLoaded(block))?;
+        self.edit_at(env, at)
+    }
+
+    /// [`Frames::edit`] of the node in frame `at`.
+    #[inline]
+    pub(crate) fn edit_at(&mut self, env: &dyn Env, at: u32) -> Result<Edit<'_>> {
+        let epoch = env.epoch();
+        let (dirty, of) = self
+            .frame(at)
+            .map_or((0, epoch), |frame| (frame.dirty, frame.epoch));
+        if dirty == 0 || of != epoch {
+            self.open(env, at, dirty, epoch)?;
+        }
         let frame = usize::try_from(at)
             .ok()
-            .and_then(|i| self.frames.get_mut(i))
-            .ok_or(Error::NotLoaded(block))?;
+            .and_then(|at| self.frames.get_mut(at));
+        let frame = frame.ok_or(Error::NotLoaded(Block::new(0)))?;
         Ok(Edit::new(
             &mut frame.page,
             &mut frame.dirty,
             &mut self.charge,
         ))
+    }
+
+    /// The first change of a node in an epoch.
+    #[inline(never)]
+    fn open(&mut self, env: &dyn Env, at: u32, dirty: u64, epoch: Epoch) -> Result<()> {
+        if dirty != 0 {
+            self.spill(env, at)?;
+        }
+        self.begin(at, epoch);
+        Ok(())
+    }
+
+    /// [`Frames::touch`] of the node in frame `at`.
+    #[inline]
+    pub(crate) fn touch_frame(&mut self, env: &dyn Env, at: u32) -> Result<()> {
+        let epoch = env.epoch();
+        let old = |frame: &mut Frame| frame.dirty != 0 && frame.epoch < epoch;
+        match self.frame(at).is_some_and(old) {
+            true => self.spill(env, at),
+            false => Ok(()),
+        }
     }
 
     /// Makes ready for a change: if the node has changes that belong to the cut, they go to the
@@ -309,13 +378,8 @@ impl Frames {
     }
 
     fn touch_at(&mut self, env: &dyn Env, block: Block) -> Result<u32> {
-        let at = self.index.get(block.raw()).ok_or(Error::NotLoaded(block))?;
-        let frame = self.frames.get(at).ok_or(Error::NotLoaded(block))?;
-        let (dirty, epoch) = (frame.dirty, frame.epoch);
-        let at = u32::try_from(at).map_err(|_| Error::NotLoaded(block))?;
-        if dirty != 0 && epoch < env.epoch() {
-            self.spill(env, at)?;
-        }
+        let at = self.number(block).ok_or(Error::NotLoaded(block))?;
+        self.touch_frame(env, at)?;
         Ok(at)
     }
 
@@ -386,6 +450,7 @@ impl Frames {
 
     /// Removes a frame, whatever its state. The last one takes its number.
     fn remove(&mut self, at: u32) {
+        self.fingers.forget();
         if self.frame(at).is_some_and(|frame| frame.dirty != 0) {
             self.unlink(at);
         }

@@ -358,12 +358,9 @@ impl GroupObject {
             places: &mut self.chunks,
             arena,
         };
-        TreeMut::new(Kind::Rmap, number, &mut self.rmap, &mut self.frames).upsert(
-            env,
-            &mut res,
-            key,
-            value.as_bytes(),
-        )
+        TreeMut::new(Kind::Rmap, number, &mut self.rmap, &mut self.frames)
+            .upsert(env, &mut res, key, value.as_bytes())
+            .map(|_| ())
     }
 
     /// Removes the record of `owner` that begins at `start`.
@@ -397,7 +394,36 @@ impl GroupObject {
         self.largest = largest.raw();
     }
 
-    /// Writes an inode item, new or changed.
+    /// Puts the item of a new inode, and counts it.
+    pub fn inode_add(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        ino: Ino,
+        bytes: &[u8],
+    ) -> Result {
+        let number = self.owner();
+        let mut res = Resources {
+            places: &mut self.chunks,
+            arena,
+        };
+        TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames)
+            .insert(env, &mut res, [ino.index(), 0, 0], bytes)
+            .map_err(|error| match error {
+                Error::Exists => Check::RecordState.inode(ino),
+                other => other,
+            })?;
+        self.inode_born(ino);
+        Ok(())
+    }
+
+    /// Counts a new inode whose item was put.
+    pub fn inode_born(&mut self, ino: Ino) {
+        self.inode_count = self.inode_count.saturating_add(1);
+        self.next_index = ino.index().saturating_add(1);
+    }
+
+    /// Writes a changed inode item.
     pub fn inode_put(
         &mut self,
         env: &dyn Env,
@@ -415,12 +441,9 @@ impl GroupObject {
             places: &mut self.chunks,
             arena,
         };
-        TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames).upsert(
-            env,
-            &mut res,
-            [key, 0, 0],
-            bytes,
-        )
+        TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames)
+            .upsert(env, &mut res, [key, 0, 0], bytes)
+            .map(|_| ())
     }
 
     fn take_out(&mut self, env: &dyn Env, arena: &mut Arena, key: u64) -> Result {
@@ -434,18 +457,6 @@ impl GroupObject {
             &mut res,
             [key, 0, 0],
         )
-    }
-
-    /// Whether there is an item of that inode.
-    pub fn has_inode(&mut self, env: &dyn Env, ino: Ino) -> Result<bool> {
-        self.inode_tree_mut()
-            .loading(env, |tree| Ok(tree.get([ino.index(), 0, 0])?.is_some()))
-    }
-
-    /// Counts a new inode whose item was put.
-    pub fn inode_born(&mut self, ino: Ino) {
-        self.inode_count = self.inode_count.saturating_add(1);
-        self.next_index = ino.index().saturating_add(1);
     }
 
     /// Removes the item of an orphan and its orphan item.
@@ -512,7 +523,7 @@ impl GroupObject {
     fn gap(&mut self, env: &dyn Env, from: u64, to: u64) -> Result<Option<u64>> {
         let mut at = from;
         while at <= to {
-            let next = self.inode_tree_mut().loading(env, |tree| {
+            let next = self.inode_tree_mut().loading_at(env, [at, 0, 0], |tree| {
                 Ok(tree.at_or_after([at, 0, 0])?.map(|([key, _, _], _)| key))
             })?;
             if next != Some(at) {

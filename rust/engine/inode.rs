@@ -370,6 +370,20 @@ impl InodeObject {
         })
     }
 
+    /// [`InodeObject::retry`] of a reader that will look at `key` of the fork's tree first: the
+    /// change that follows finds its way there.
+    pub(crate) fn retry_at<R>(
+        &mut self,
+        env: &dyn Env,
+        key: u64,
+        f: &mut dyn FnMut(&Reader<'_, '_>) -> Result<R>,
+    ) -> Result<R> {
+        if self.core.root.get() != 0 {
+            self.load_path(env, key)?;
+        }
+        self.retry(env, f)
+    }
+
     /// A look at the fork's tree that loads the nodes it needs.
     #[inline(never)]
     pub(crate) fn loading<R>(
@@ -443,19 +457,34 @@ impl InodeObject {
         Ok(())
     }
 
-    /// Writes the item through, new or changed. Takes lazy times along.
-    pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
+    /// The item as it should be in the group's tree.
+    fn item(&mut self) -> Result<&[u8]> {
         let bad = Check::InodeItem.inode(self.ino);
-        let item = if self.inline.len == 0 {
-            self.core.as_bytes()
-        } else {
-            put(&mut self.inline.item, 0, self.core.as_bytes()).ok_or(bad)?;
-            let len = CORE.saturating_add(self.inline.len);
-            self.inline.item.get(..len).ok_or(bad)?
-        };
-        group.inode_put(env, arena, self.ino, item)?;
+        if self.inline.len == 0 {
+            return Ok(self.core.as_bytes());
+        }
+        put(&mut self.inline.item, 0, self.core.as_bytes()).ok_or(bad)?;
+        let len = CORE.saturating_add(self.inline.len);
+        self.inline.item.get(..len).ok_or(bad)
+    }
+
+    /// Writes the changed item through. Takes lazy times along.
+    pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
+        let ino = self.ino;
+        group.inode_put(env, arena, ino, self.item()?)?;
         self.lazy = 0;
         Ok(())
+    }
+
+    /// Writes the item of a newborn, of whose number there is none yet.
+    pub fn store_new(
+        &mut self,
+        env: &dyn Env,
+        arena: &mut Arena,
+        group: &mut GroupObject,
+    ) -> Result {
+        let ino = self.ino;
+        group.inode_add(env, arena, ino, self.item()?)
     }
 
     /// Gives the frames away, when the inode leaves core.

@@ -39,6 +39,7 @@
 //!
 //! None of its own: the lock of the owner object covers root and frames.
 
+mod finger;
 mod insert;
 mod interval;
 mod remove;
@@ -47,6 +48,7 @@ mod split;
 mod walk;
 
 pub use crate::node::Key;
+pub(crate) use finger::Fingers;
 pub use walk::Visit;
 
 use crate::env::Env;
@@ -54,7 +56,7 @@ use crate::error::{Check, Error, Result};
 use crate::frames::Frames;
 use crate::node::{self, Bounds, Expect, Node};
 use core::cell::Cell;
-use format::node::{Kind, MAX_LEVEL};
+use format::node::Kind;
 use format::{Block, Group, Ino};
 use memory::{AllocError, Page, Vec};
 
@@ -334,13 +336,31 @@ impl<'a> TreeMut<'a> {
         Ok(())
     }
 
-    /// Loads the way to where `key` is or would be.
+    /// Loads the way to where `key` is or would be, and leaves a finger there.
     ///
     /// # Errors
     ///
     /// What [`Frames::load`] returns.
     pub fn load_path(&mut self, env: &dyn Env, key: Key) -> Result<()> {
-        self.loading(env, |tree| tree.get(key).map(|_| ()))
+        if self.root.is_empty() {
+            return Ok(());
+        }
+        self.seek(env, &key).map(|_| ())
+    }
+
+    /// [`TreeMut::loading`] of a reader that will look at `key` first.
+    ///
+    /// # Errors
+    ///
+    /// What `read` and [`Frames::load`] return.
+    pub fn loading_at<R>(
+        &mut self,
+        env: &dyn Env,
+        key: Key,
+        read: impl FnMut(&Tree<'_>) -> Result<R>,
+    ) -> Result<R> {
+        self.load_path(env, key)?;
+        self.loading(env, read)
     }
 
     /// Loads the way to `key`, and to the item before it and the item behind it.
@@ -365,16 +385,6 @@ impl<'a> TreeMut<'a> {
         let page = self.frames.get(block).ok_or(Error::NotLoaded(block))?;
         node::verify_identity(page, block, self.expect(level))?;
         Ok(Node::new(page, self.kind))
-    }
-
-    /// Finds the path to `key`, all loaded, and the slot of the leaf in which it is (`Ok`) or
-    /// before which it would be. `path` is lent, not returned: it is too large to be moved about.
-    fn path(&mut self, env: &dyn Env, path: &mut Path, key: &Key) -> Result<Result<usize, usize>> {
-        if self.root.level > MAX_LEVEL {
-            return Err(Check::NodeLevel.block(self.root.block));
-        }
-        path.begin(*self.root);
-        self.loading(env, |tree| Ok(tree.descend(path, key)?.search(key)))
     }
 
     /// What it means that there is no place.

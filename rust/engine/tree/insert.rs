@@ -10,14 +10,29 @@
 //! Kernel stacks are small: what is called once is kept out of line, so that no frame holds the
 //! locals of several steps.
 
+use super::finger::Found;
 use super::split::{Fresh, NoPlace};
 use super::{broken, Arena, Key, Path, Resources, Root, TreeMut};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::node::{change, interval_end, CAPACITY};
+use crate::node::{change, interval_end, Node, CAPACITY};
 use format::node::MAX_VALUE;
 use format::Block;
 use memory::Page;
+
+/// A change of a leaf: what [`TreeMut::place`] found out of it.
+struct Change<'a> {
+    at: usize,
+    key: &'a Key,
+    value: &'a [u8],
+    replace: bool,
+    /// Whether the leaf is too small for it.
+    split: bool,
+    /// Whether there is room without compaction.
+    fits: bool,
+    /// The interval's old and new end, where they differ.
+    ends: Option<(u64, u64)>,
+}
 
 impl TreeMut<'_> {
     /// Inserts an item.
@@ -39,10 +54,10 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return self.plant(env, res, key, value);
         }
-        let mut path = Path::NONE;
-        match self.path(env, &mut path, &key)? {
+        let found = self.seek(env, &key)?;
+        match found.slot {
             Ok(_) => Err(Error::Exists),
-            Err(at) => self.place(env, res, &path, at, &key, value, false),
+            Err(at) => self.place(env, res, &found, at, &key, value, false),
         }
     }
 
@@ -63,41 +78,37 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let mut path = Path::NONE;
-        match self.path(env, &mut path, &key)? {
-            Ok(at) => self.replace(env, res, &path, at, &key, value),
+        let found = self.seek(env, &key)?;
+        match found.slot {
+            Ok(at) => self.replace(env, res, &found, at, &key, value),
             Err(_) => Err(Error::NotFound),
         }
     }
 
-    /// Gives the item of slot `at` of the leaf of `path` another value.
+    /// Gives the item that was found in slot `at` another value.
     fn replace(
         &mut self,
         env: &dyn Env,
         res: &mut Resources<'_>,
-        path: &Path,
+        found: &Found,
         at: usize,
         key: &Key,
         value: &[u8],
     ) -> Result<()> {
-        let block = path.step(0).block;
-        let (_, len) = self.node(block, 0)?.place(at).ok_or(broken(block))?;
-        match len == value.len() && !self.kind.is_interval() {
-            true => self.overwrite(env, block, at, value),
-            false => self.place(env, res, path, at, key, value, true),
+        let leaf = self.leaf(found)?;
+        let old = leaf.value(at).ok_or(self.broken_at(found))?;
+        let moves = self.kind.is_interval() && interval_end(key, old) != interval_end(key, value);
+        if old.len() != value.len() || (moves && self.root.level > 0) {
+            return self.place(env, res, found, at, key, value, true);
         }
-    }
-
-    /// Writes a value of the same length over that of slot `at` of a leaf: what most updates of
-    /// inodes are. Moves no interval's end.
-    #[inline(never)]
-    fn overwrite(&mut self, env: &dyn Env, leaf: Block, at: usize, value: &[u8]) -> Result<()> {
+        // What most updates are: the same length, and no end moves that a node above knows of.
         let kind = self.kind;
-        let mut edit = self.frames.edit(env, leaf)?;
-        change::replace_value(&mut edit, kind, at, value).ok_or(broken(leaf))
+        let mut edit = self.frames.edit_at(env, found.leaf)?;
+        let done = change::replace_value(&mut edit, kind, at, value);
+        done.ok_or(self.broken_at(found))
     }
 
-    /// Inserts an item, or gives it another value.
+    /// Inserts an item, or gives it another value; whether it is a new one.
     ///
     /// # Errors
     ///
@@ -108,16 +119,17 @@ impl TreeMut<'_> {
         res: &mut Resources<'_>,
         key: Key,
         value: &[u8],
-    ) -> Result<()> {
+    ) -> Result<bool> {
         self.check_value(value)?;
         if self.root.is_empty() {
-            return self.plant(env, res, key, value);
+            return self.plant(env, res, key, value).map(|()| true);
         }
-        let mut path = Path::NONE;
-        match self.path(env, &mut path, &key)? {
-            Ok(at) => self.replace(env, res, &path, at, &key, value),
-            Err(at) => self.place(env, res, &path, at, &key, value, false),
+        let found = self.seek(env, &key)?;
+        match found.slot {
+            Ok(at) => self.replace(env, res, &found, at, &key, value)?,
+            Err(at) => self.place(env, res, &found, at, &key, value, false)?,
         }
+        Ok(found.slot.is_err())
     }
 
     fn check_value(&self, value: &[u8]) -> Result<()> {
@@ -164,30 +176,27 @@ impl TreeMut<'_> {
         self.frames.create(env, block, page, self.expect(level))
     }
 
-    /// Puts `value` at slot `at` of the leaf of `path`: instead of the value there, or as a new
-    /// item before it.
+    /// Puts `value` at slot `at` of the leaf that was found: instead of the value there, or as a
+    /// new item before it.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the two callers share all of it")]
     fn place(
         &mut self,
         env: &dyn Env,
         res: &mut Resources<'_>,
-        path: &Path,
+        found: &Found,
         at: usize,
         key: &Key,
         value: &[u8],
         replace: bool,
     ) -> Result<()> {
         let kind = self.kind;
-        let block = path.step(0).block;
-        let leaf = self.node(block, 0)?;
+        let leaf = self.leaf(found)?;
         let slot = kind.leaf_slot();
         let old = match replace {
-            true => Some(leaf.value(at).ok_or(broken(block))?),
+            true => Some(leaf.value(at).ok_or(self.broken_at(found))?),
             false => None,
         };
-        let old_end = old.map_or(0, |old| interval_end(key, old));
-        let end = interval_end(key, value);
         let need = slot.saturating_add(value.len());
         let staying = leaf
             .used()
@@ -197,10 +206,59 @@ impl TreeMut<'_> {
             true => change::can_replace(&leaf, at, value.len()),
             false => leaf.gap() >= need,
         };
+        // Whether a node above has to know of it.
         let lowers = leaf.count() == 0 || (at == 0 && !replace);
+        let ends = kind.is_interval().then(|| {
+            let old = old.map_or(0, |old| interval_end(key, old));
+            (old, interval_end(key, value))
+        });
+        let ends = ends.filter(|(old, new)| old != new);
+        let above = self.root.level > 0 && (lowers || ends.is_some());
+        if split || above || !fits {
+            let change = Change {
+                at,
+                key,
+                value,
+                replace,
+                split,
+                fits,
+                ends,
+            };
+            return self.place_with(env, res, found, change);
+        }
+        let mut edit = self.frames.edit_at(env, found.leaf)?;
+        let done = match replace {
+            true => change::replace_value(&mut edit, kind, at, value),
+            false => change::insert_item(&mut edit, kind, at, key, value),
+        };
+        done.ok_or(self.broken_at(found))
+    }
+
+    /// The rest of [`TreeMut::place`] where more than the leaf changes, or the leaf has to be
+    /// compacted.
+    #[inline(never)]
+    fn place_with(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        found: &Found,
+        change: Change<'_>,
+    ) -> Result<()> {
+        let kind = self.kind;
+        let Change {
+            at,
+            key,
+            value,
+            replace,
+            split,
+            fits,
+            ends,
+        } = change;
+        let path = self.path_of(found);
+        let block = path.step(0).block;
 
         // What can fail.
-        let nodes = if split { self.count_splits(path)? } else { 0 };
+        let nodes = if split { self.count_splits(&path)? } else { 0 };
         let scratch = usize::from(!fits || split);
         if res.arena.pages() < nodes.saturating_add(scratch) {
             return Err(Error::NoMemory);
@@ -208,21 +266,20 @@ impl TreeMut<'_> {
         if nodes != 0 {
             self.frames.reserve(nodes)?;
         }
-        self.frames.touch(env, block)?;
-        let ends_move = kind.is_interval() && end != old_end;
-        if split || ends_move || lowers {
-            self.touch_above(env, path)?;
+        self.frames.touch_frame(env, found.leaf)?;
+        if split || ends.is_some() || at == 0 {
+            self.touch_above(env, &path)?;
         }
         if split {
             let mut fresh = Fresh::default();
             fresh
                 .take(res, nodes)
                 .map_err(|_: NoPlace| self.no_places())?;
-            return self.split(env, res, fresh, path, at, *key, value, replace);
+            return self.split(env, res, fresh, &path, at, *key, value, replace);
         }
 
         // What cannot.
-        let mut edit = self.frames.edit(env, block)?;
+        let mut edit = self.frames.edit_at(env, found.leaf)?;
         if replace {
             if !fits {
                 // The old bytes must not be kept by the compaction: let them be none first.
@@ -236,13 +293,24 @@ impl TreeMut<'_> {
             }
             change::insert_item(&mut edit, kind, at, key, value).ok_or(broken(block))?;
         }
-        if lowers || ends_move {
-            self.raise(env, path, key, end)?;
-            if replace && end < old_end {
-                self.settle(env, path, 0, old_end)?;
-            }
+        let (old_end, end) = ends.unwrap_or((0, 0));
+        self.raise(env, &path, key, end)?;
+        if replace && end < old_end {
+            self.settle(env, &path, 0, old_end)?;
         }
         Ok(())
+    }
+
+    /// The leaf that was found.
+    pub(super) fn leaf(&self, found: &Found) -> Result<Node<'_>> {
+        let page = self.frames.page(found.leaf);
+        let page = page.ok_or(self.broken_at(found))?;
+        Ok(Node::new(page, self.kind))
+    }
+
+    /// The error of a leaf that contradicts what was checked before.
+    pub(super) fn broken_at(&self, found: &Found) -> Error {
+        broken(self.frames.block(found.leaf))
     }
 
     /// Makes the interior nodes of `path` ready for a change.

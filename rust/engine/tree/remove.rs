@@ -11,6 +11,7 @@
 //! not depend on which nodes happen to be in DRAM: a neighbour is joined only if it was *changed in
 //! this epoch*, that is since the last cut, and so by the very records that replay sees too.
 
+use super::finger::Found;
 use super::{broken, insert, Key, Path, Resources, Root, TreeMut};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -32,39 +33,54 @@ impl TreeMut<'_> {
         if self.root.is_empty() {
             return Err(Error::NotFound);
         }
-        let mut path = Path::NONE;
-        let at = self.path(env, &mut path, &key)?;
-        let at = at.map_err(|_| Error::NotFound)?;
-        let block = path.step(0).block;
-        let (end, last) = self.victim(block, at, &key)?;
-        self.frames.touch(env, block)?;
+        let found = self.seek(env, &key)?;
+        let at = found.slot.map_err(|_| Error::NotFound)?;
+        let leaf = self.leaf(&found)?;
+        let left = leaf.count().saturating_sub(1);
+        let value = leaf.value(at).ok_or(self.broken_at(&found))?;
+        let end = interval_end(&key, value);
+        let used = leaf.used().saturating_sub(value.len());
+        let used = used.saturating_sub(self.kind.leaf_slot());
+        if left > 0 && self.root.level == 0 {
+            return self.take_out(env, &found, at);
+        }
+        if left == 0 || self.kind.is_interval() || used < SPARSE {
+            return self.remove_with(env, res, &found, at, end);
+        }
+        self.take_out(env, &found, at)
+    }
+
+    /// The rest of [`TreeMut::remove`] where more than the leaf may change.
+    #[inline(never)]
+    fn remove_with(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        found: &Found,
+        at: usize,
+        end: u64,
+    ) -> Result<()> {
+        let path = self.path_of(found);
+        let last = self.leaf(found)?.count() == 1;
+        self.frames.touch_frame(env, found.leaf)?;
         if last || self.kind.is_interval() {
             self.touch_above(env, &path)?;
         }
-
         if last {
             self.prune(env, res, &path, end)?;
         } else {
-            self.take_out(env, block, at)?;
+            self.take_out(env, found, at)?;
             self.settle(env, &path, 0, end)?;
             self.join_up(env, res, &path)?;
         }
         self.shrink(env, res)
     }
 
-    /// Where the interval of the item ends, and whether it is alone in its leaf.
-    #[inline(never)]
-    fn victim(&self, leaf: Block, at: usize, key: &Key) -> Result<(u64, bool)> {
-        let node = self.node(leaf, 0)?;
-        let end = interval_end(key, node.value(at).ok_or(broken(leaf))?);
-        Ok((end, node.count() == 1))
-    }
-
-    #[inline(never)]
-    fn take_out(&mut self, env: &dyn Env, leaf: Block, at: usize) -> Result<()> {
+    fn take_out(&mut self, env: &dyn Env, found: &Found, at: usize) -> Result<()> {
         let kind = self.kind;
-        let mut edit = self.frames.edit(env, leaf)?;
-        change::remove_item(&mut edit, kind, at).ok_or(broken(leaf))
+        let mut edit = self.frames.edit_at(env, found.leaf)?;
+        let done = change::remove_item(&mut edit, kind, at);
+        done.ok_or(self.broken_at(found))
     }
 
     /// Takes the leaf of `path`, whose one item goes away, out of the tree, and every node above

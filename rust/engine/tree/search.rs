@@ -22,6 +22,12 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
+        if let Some((leaf, path)) = self.pointed(&key) {
+            return match leaf.search(&key) {
+                Ok(at) => leaf.value(at).map(Some).ok_or(broken(path.step(0).block)),
+                Err(_) => Ok(None),
+            };
+        }
         let Root {
             mut block,
             mut level,
@@ -58,12 +64,24 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
+        if let Some((leaf, path)) = self.pointed(&key) {
+            let at = leaf.search(&key).unwrap_or_else(|at| at);
+            return match leaf.item(at) {
+                Some(item) => Ok(Some(item)),
+                None => self.first_behind(*path),
+            };
+        }
         let mut path = Path::new(self.root);
         let leaf = self.descend(&mut path, &key)?;
         let at = leaf.search(&key).unwrap_or_else(|at| at);
         if at < leaf.count() {
             return self.item(&leaf, at, &path);
         }
+        self.first_behind(path)
+    }
+
+    /// The first item behind the leaf of `path`.
+    fn first_behind(&self, mut path: Path) -> Result<Option<Item<'a>>> {
         match self.next_leaf(&mut path)? {
             Some(leaf) => self.item(&leaf, 0, &path),
             None => Ok(None),
@@ -79,15 +97,26 @@ impl<'a> Tree<'a> {
         if self.root.is_empty() {
             return Ok(None);
         }
-        let mut path = Path::new(self.root);
-        let leaf = self.descend(&mut path, &key)?;
-        let before = match leaf.search(&key) {
+        let before = |leaf: &Node<'a>| match leaf.search(&key) {
             Ok(at) => Some(at),
             Err(at) => at.checked_sub(1),
         };
-        if let Some(at) = before {
-            return self.item(&leaf, at, &path);
+        if let Some((leaf, path)) = self.pointed(&key) {
+            return match before(&leaf) {
+                Some(at) => self.item(&leaf, at, path),
+                None => self.last_before(*path),
+            };
         }
+        let mut path = Path::new(self.root);
+        let leaf = self.descend(&mut path, &key)?;
+        match before(&leaf) {
+            Some(at) => self.item(&leaf, at, &path),
+            None => self.last_before(path),
+        }
+    }
+
+    /// The last item before the leaf of `path`.
+    fn last_before(&self, mut path: Path) -> Result<Option<Item<'a>>> {
         match self.previous_leaf(&mut path)? {
             Some(leaf) => self.item(&leaf, leaf.count().saturating_sub(1), &path),
             None => Ok(None),
@@ -161,11 +190,11 @@ impl<'a> Tree<'a> {
 
     /// From the node of `path` at `level` down to a leaf, as `choose` says.
     #[inline]
-    fn descend_from(
+    pub(super) fn descend_from(
         &self,
         path: &mut Path,
         mut level: u8,
-        choose: impl Fn(&Node<'a>) -> usize,
+        mut choose: impl FnMut(&Node<'a>) -> usize,
     ) -> Result<Node<'a>> {
         if level > MAX_LEVEL {
             return Err(Check::NodeLevel.block(self.root.block));

@@ -276,7 +276,7 @@ impl Subject {
     }
 
     pub(crate) fn upsert(&mut self, world: &World, key: Key, value: &[u8]) -> Result<()> {
-        self.run(|tree, res| tree.upsert(world, res, key, value))
+        self.run(|tree, res| tree.upsert(world, res, key, value).map(|_| ()))
     }
 
     pub(crate) fn remove(&mut self, world: &World, key: Key) -> Result<()> {
