@@ -78,43 +78,43 @@ impl Owners {
 #[inline(never)]
 pub fn owners(env: &dyn Env, record: &Record<'_>) -> Result<Owners> {
     let mut who = Owners::default();
-    let mut inode = |raw: u64| who.add_inode(Ino::new(raw));
+    for ino in named(record) {
+        who.add_inode(ino)?;
+    }
     match record {
-        Record::Create(r, ..) => {
-            inode(r.dir.get())?;
-            inode(r.ino.get())?;
-        }
-        Record::Link(r, _) => {
-            inode(r.dir.get())?;
-            inode(r.ino.get())?;
-        }
-        Record::Unlink(r) => {
-            inode(r.dir.get())?;
-            inode(r.ino.get())?;
-        }
-        Record::Rename(r, _) => {
-            inode(r.old_dir.get())?;
-            inode(r.new_dir.get())?;
-            inode(r.ino.get())?;
-            inode(r.victim.get())?;
-        }
-        Record::SetAttr(r) => inode(r.ino.get())?,
         Record::Map(r, extents) => {
             let ino = Ino::new(r.attr.ino.get());
-            who.add_inode(ino)?;
             for extent in *extents {
                 let piece = Piece::decode(env, ino, extent)?;
                 let group = env.volume().group_of(piece.start);
                 who.add_group(group.ok_or(Check::RecordState.inode(ino))?)?;
             }
         }
-        Record::Unmap(r) => inode(r.attr.ino.get())?,
-        Record::Free(r) => inode(r.ino.get())?,
         Record::ChunkTake(r) | Record::ChunkGive(r) => {
             who.add_group(Group::new(r.group.get()))?;
         }
+        _ => {}
     }
     Ok(who)
+}
+
+/// The inodes that a record names; zero is nobody, and one may come twice.
+pub fn named(record: &Record<'_>) -> [Ino; 4] {
+    let words = match record {
+        Record::Create(r, ..) => [r.dir.get(), r.ino.get(), 0, 0],
+        Record::Link(r, _) => [r.dir.get(), r.ino.get(), 0, 0],
+        Record::Unlink(r) => [r.dir.get(), r.ino.get(), 0, 0],
+        Record::Rename(r, _) => {
+            let (old, new) = (r.old_dir.get(), r.new_dir.get());
+            [old, new, r.ino.get(), r.victim.get()]
+        }
+        Record::SetAttr(r) => [r.ino.get(), 0, 0, 0],
+        Record::Map(r, _) => [r.attr.ino.get(), 0, 0, 0],
+        Record::Unmap(r) => [r.attr.ino.get(), 0, 0, 0],
+        Record::Free(r) => [r.ino.get(), 0, 0, 0],
+        Record::ChunkTake(_) | Record::ChunkGive(_) => [0; 4],
+    };
+    words.map(Ino::new)
 }
 
 /// The inode that a record brings into being.

@@ -21,7 +21,7 @@ use crate::error::{Check, Error, Result};
 use crate::group::GroupObject;
 use crate::hash;
 use crate::inode::{put, InodeObject, Reader};
-use crate::tree::{Arena, Resources};
+use crate::tree::{Arena, Peek, Resources};
 use core::ops::ControlFlow;
 use format::dirent::{Value, FIRST_COOKIE, LAST_COOKIE, NAME_MAX, TIE_BITS};
 use format::inode::{Fork, INLINE_MAX};
@@ -158,7 +158,35 @@ pub fn slot(env: &dyn Env, dir: &InodeObject, name: &[u8]) -> Result<Slot> {
 /// [`slot`], loading the nodes that it needs.
 pub fn slot_loading(env: &dyn Env, dir: &mut InodeObject, name: &[u8]) -> Result<Slot> {
     let first = first_cookie(env, name);
+    if dir.fork() == Fork::Tree {
+        if let Some(slot) = slot_in_leaf(env, dir, name, first)? {
+            return Ok(slot);
+        }
+    }
     dir.retry_at(env, first, &mut |dir| find_slot(dir, name, first))
+}
+
+/// What nearly every name is: the only one of its hash, or of a hash that no name has.
+#[inline(never)]
+fn slot_in_leaf(
+    env: &dyn Env,
+    dir: &mut InodeObject,
+    name: &[u8],
+    first: u64,
+) -> Result<Option<Slot>> {
+    let (ino, last) = (dir.ino(), first | tie_mask());
+    let slot = |found| Slot { found, free: first };
+    dir.with_tree(&mut |tree| {
+        Ok(match tree.peek(env, [first, 0, 0])? {
+            Peek::Item([cookie, ..], value) if cookie <= last => {
+                let entry = decode(ino, cookie, value)?;
+                let same = entry.name == name;
+                same.then(|| slot(Some((cookie, entry.ino, entry.kind))))
+            }
+            Peek::NotBelow([next, ..]) if next <= last => None,
+            _ => Some(slot(None)),
+        })
+    })
 }
 
 fn find_slot(dir: &Reader<'_, '_>, name: &[u8], first: u64) -> Result<Slot> {
@@ -405,11 +433,14 @@ pub fn remove(
     ino: Ino,
 ) -> Result {
     let bad = Check::RecordState.inode(dir.ino());
-    if at(env, dir, cookie)?.is_none_or(|(found, _)| found != ino) {
-        return Err(bad);
-    }
     if dir.fork() == Fork::Tree {
+        let of = dir.ino();
         dir.with_tree(&mut |tree| {
+            match tree.peek(env, [cookie, 0, 0])? {
+                Peek::Item([found, ..], value)
+                    if found == cookie && decode(of, cookie, value)?.ino == ino => {}
+                _ => return Err(bad),
+            }
             let mut res = Resources {
                 places: group.places(),
                 arena,
@@ -421,7 +452,7 @@ pub fn remove(
         let mut found = None;
         for entry in InlineEntries::of(dir) {
             let (offset, len, entry) = entry?;
-            if entry.cookie == cookie {
+            if entry.cookie == cookie && entry.ino == ino {
                 found = Some((offset, len));
             }
         }

@@ -200,7 +200,7 @@ impl Frames {
         Ok(())
     }
 
-    /// Puts a fresh, empty node into DRAM; all of its lines are dirty.
+    /// Puts a fresh, empty node into DRAM; all of its lines are dirty. `page` holds zeroes.
     ///
     /// # Errors
     ///

@@ -523,10 +523,7 @@ impl GroupObject {
     fn gap(&mut self, env: &dyn Env, from: u64, to: u64) -> Result<Option<u64>> {
         let mut at = from;
         while at <= to {
-            let next = self.inode_tree_mut().loading_at(env, [at, 0, 0], |tree| {
-                Ok(tree.at_or_after([at, 0, 0])?.map(|([key, _, _], _)| key))
-            })?;
-            if next != Some(at) {
+            if !self.inode_tree_mut().has(env, [at, 0, 0])? {
                 return Ok(Some(at));
             }
             at = at.saturating_add(1);

@@ -154,6 +154,8 @@ pub struct Work {
     pub record: crate::record::Buffer,
     /// What applying it did.
     pub effects: Effects,
+    /// The inode that the record brings into being.
+    pub newborn: Option<Ino>,
 }
 
 impl Work {
@@ -163,6 +165,7 @@ impl Work {
             arena: Arena::new(),
             record: crate::record::Buffer::new(),
             effects: Effects::new(),
+            newborn: None,
         }
     }
 }

@@ -83,9 +83,8 @@ pub(crate) fn put(page: &mut [u8], at: usize, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Makes `page`, whatever it holds, an empty node.
+/// Makes a page of zeroes an empty node.
 pub(crate) fn init(page: &mut [u8; 4096], block: Block, expect: Expect) {
-    page.fill(0);
     put(page, 0, &MAGIC);
     put(page, AT_KIND, &[expect.kind.raw(), expect.level]);
     put(page, AT_HEAP, &raw16(BLOCK_BYTES));
@@ -151,6 +150,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Of which tree.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// 0 for a leaf.
     #[inline]
     pub const fn level(&self) -> u8 {
@@ -201,7 +205,7 @@ impl<'a> Node<'a> {
 
     /// From slot `at` on; empty past the end.
     #[inline]
-    fn slot(&self, at: usize) -> Option<&'a [u8]> {
+    pub(crate) fn slot(&self, at: usize) -> Option<&'a [u8]> {
         if at >= self.count {
             return None;
         }

@@ -21,15 +21,16 @@
 mod prepare;
 
 pub use prepare::prepare;
+use prepare::prepare_known;
 
 use crate::apply::{dirent_kind, TARGET_NODES};
-use crate::dir;
+use crate::dir::{self, Slot};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::Piece;
 use crate::inode::is_kind;
 use crate::locked::{Locked, Work};
-use crate::record::Buffer;
+use crate::record::{Buffer, Record};
 use format::inode::{Fork, FLAGS_KNOWN, LINK_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
 use format::{Block, Blocks, FileBlock, Group, Ino};
@@ -105,37 +106,37 @@ pub fn plan_create(
     work.record.begin(Kind::Create, &record)?;
     work.record.append(name)?;
     work.record.append(target)?;
-    prepare(env, locked, work, false)?;
+    work.newborn = Some(ino);
+    let record = Record::Create(record, name, target);
+    prepare_known(env, locked, work, &record, false)?;
     Ok(ino)
 }
 
 /// A cookie for a new entry: the directory must live and not have the name.
 fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<u64> {
+    let slot = slot(env, locked, dir, name)?;
+    if locked.inode(dir)?.core.nlink.get() == 0 {
+        return Err(Error::NotFound);
+    }
+    match slot.found {
+        Some(_) => Err(Error::Exists),
+        None => Ok(slot.free),
+    }
+}
+
+/// What a directory knows of a name.
+fn slot(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<Slot> {
     dir::check_name(name)?;
     let dir = locked.inode(dir)?;
     if !dir.is_dir() {
         return Err(Error::NotDirectory);
     }
-    if dir.core.nlink.get() == 0 {
-        return Err(Error::NotFound);
-    }
-    let slot = dir::slot_loading(env, dir, name)?;
-    if slot.found.is_some() {
-        return Err(Error::Exists);
-    }
-    Ok(slot.free)
+    dir::slot_loading(env, dir, name)
 }
 
 /// The entry of a name that must be there.
 fn entry(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<(u64, Ino, u8)> {
-    dir::check_name(name)?;
-    let dir = locked.inode(dir)?;
-    if !dir.is_dir() {
-        return Err(Error::NotDirectory);
-    }
-    dir::slot_loading(env, dir, name)?
-        .found
-        .ok_or(Error::NotFound)
+    slot(env, locked, dir, name)?.found.ok_or(Error::NotFound)
 }
 
 /// Plans one more name for an inode. Needs the directory, the inode and their groups.
@@ -163,7 +164,8 @@ pub fn plan_link(
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
     work.record.begin(Kind::Link, &record)?;
     work.record.append(name)?;
-    prepare(env, locked, work, false)
+    let record = Record::Link(record, name);
+    prepare_known(env, locked, work, &record, false)
 }
 
 /// Plans one name less; `rmdir`: it must be an empty directory, else it must be none. Needs the
@@ -185,7 +187,8 @@ pub fn plan_unlink(
     record.ino.set(ino.raw());
     record.time.set(time);
     work.record.begin(Kind::Unlink, &record)?;
-    prepare(env, locked, work, true)?;
+    let record = Record::Unlink(record);
+    prepare_known(env, locked, work, &record, true)?;
     Ok(ino)
 }
 
@@ -224,11 +227,7 @@ pub fn plan_rename(
 ) -> Result {
     let (old_cookie, ino, kind) = entry(env, locked, from.0, from.1)?;
     let is_dir = kind == dirent_kind(S_IFDIR);
-    let found = match entry(env, locked, to.0, to.1) {
-        Ok(found) => Some(found),
-        Err(Error::NotFound) => None,
-        Err(error) => return Err(error),
-    };
+    let Slot { found, free } = slot(env, locked, to.0, to.1)?;
     let mut record = log::Rename::default();
     let mut name = to.1;
     match (found, existing) {
@@ -250,8 +249,11 @@ pub fn plan_rename(
             name = &[];
         }
         (None, _) => {
-            record.new_cookie.set(free_cookie(env, locked, to.0, to.1)?);
+            record.new_cookie.set(free);
             let links = locked.inode(to.0)?.core.nlink.get();
+            if links == 0 {
+                return Err(Error::NotFound);
+            }
             if is_dir && from.0 != to.0 && links == LINK_MAX {
                 return Err(Error::TooManyLinks);
             }
@@ -265,7 +267,8 @@ pub fn plan_rename(
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
     work.record.begin(Kind::Rename, &record)?;
     work.record.append(name)?;
-    prepare(env, locked, work, false)
+    let record = Record::Rename(record, name);
+    prepare_known(env, locked, work, &record, false)
 }
 
 /// Plans a change of attributes. Needs the inode and its group.
@@ -370,7 +373,8 @@ pub fn plan_free(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, ino: I
     let mut record = log::Free::default();
     record.ino.set(ino.raw());
     work.record.begin(Kind::Free, &record)?;
-    prepare(env, locked, work, true)
+    let record = Record::Free(record);
+    prepare_known(env, locked, work, &record, true)
 }
 
 /// Plans another chunk of nodes. Needs the group only; its places in hand serve.

@@ -49,6 +49,7 @@ mod walk;
 
 pub use crate::node::Key;
 pub(crate) use finger::Fingers;
+pub use finger::Peek;
 pub use walk::Visit;
 
 use crate::env::Env;
@@ -110,13 +111,19 @@ pub trait Places {
 /// Spare memory of an operation, filled before anything is changed.
 #[derive(Debug, Default)]
 pub struct Arena {
-    pages: Vec<Page>,
+    /// Pages of zeroes: what a fresh node begins as.
+    zeroed: Vec<Page>,
+    /// Pages that were written to.
+    used: Vec<Page>,
 }
 
 impl Arena {
     /// Nothing in hand; asks for no memory.
     pub const fn new() -> Self {
-        Self { pages: Vec::new() }
+        Self {
+            zeroed: Vec::new(),
+            used: Vec::new(),
+        }
     }
 
     /// Sees to it that at least `pages` pages are in hand.
@@ -124,29 +131,49 @@ impl Arena {
     /// # Errors
     ///
     /// There was no memory; what was got stays in hand.
+    #[inline]
     pub fn reserve(&mut self, pages: usize) -> Result<(), AllocError> {
-        let more = pages.saturating_sub(self.pages.len());
-        self.pages.reserve(more)?;
+        match pages.checked_sub(self.pages()) {
+            None | Some(0) => Ok(()),
+            Some(more) => self.get(more),
+        }
+    }
+
+    #[inline(never)]
+    fn get(&mut self, more: usize) -> Result<(), AllocError> {
+        // One page at a time is in use as scratch, besides the nodes that come of it.
+        self.used.reserve(1)?;
+        self.zeroed.reserve(more)?;
         for _ in 0..more {
-            self.pages.push(Page::zeroed()?)?;
+            self.zeroed.push(Page::zeroed()?)?;
         }
         Ok(())
     }
 
     /// Pages in hand.
+    #[inline]
     pub fn pages(&self) -> usize {
-        self.pages.len()
+        self.zeroed.len().saturating_add(self.used.len())
     }
 
     /// A page; its bytes may be anything.
     pub fn take_page(&mut self) -> Option<Page> {
-        self.pages.pop()
+        self.used.pop().or_else(|| self.zeroed.pop())
+    }
+
+    /// A page of zeroes.
+    pub fn take_zeroed(&mut self) -> Option<Page> {
+        self.zeroed.pop().or_else(|| {
+            let mut page = self.used.pop()?;
+            page.fill(0);
+            Some(page)
+        })
     }
 
     /// Takes back a page of this arena that was not used.
     pub fn give_page(&mut self, page: Page) {
         // It came from here, so there is room; were there none, the page would be dropped.
-        let _ = self.pages.push(page);
+        let _ = self.used.push(page);
     }
 }
 

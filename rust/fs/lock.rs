@@ -101,7 +101,8 @@ impl<'a> Needs<'a> {
 
 fn sort_by<T>(list: &mut [T], key: impl Fn(&T) -> u64) {
     let mut done = 1;
-    while done < list.len() {
+    // What is not filled stands behind.
+    while list.get(done).is_some_and(|item| key(item) != u64::MAX) {
         let mut at = done;
         while at > 0 {
             let (Some(a), Some(b)) = (list.get(at - 1), list.get(at)) else {

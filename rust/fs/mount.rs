@@ -127,6 +127,9 @@ pub(crate) struct Mount {
     pub(crate) frozen: Atomic<bool>,
     /// Where the next directory goes.
     pub(crate) rotor: Atomic<u32>,
+    /// The generation of the next inode: it begins anywhere, so that no two users of an inode
+    /// number have the same one, in this life or another.
+    pub(crate) generation: Atomic<u32>,
     pub(crate) norecovery: bool,
     /// Inodes without a name that have left core, waiting for the worker to end them.
     #[pin]
@@ -314,6 +317,7 @@ impl Made<'_> {
                 writable: Atomic::new(made.writable),
                 frozen: Atomic::new(false),
                 rotor: Atomic::new(0),
+                generation: Atomic::new(vfs::random::word() as u32),
                 norecovery: made.norecovery,
                 doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
                 counters: Counters::new()?,

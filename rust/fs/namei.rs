@@ -19,6 +19,7 @@ use format::dirent::NAME_MAX;
 use format::inode::S_IFDIR;
 use format::{Group, Ino};
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Positive, Unhashed};
 use vfs::error::ENAMETOOLONG;
 use vfs::idmap::Idmap;
@@ -179,7 +180,7 @@ fn make(
         uid: blank.uid(),
         gid: blank.gid(),
         rdev: encode_device(device),
-        generation: vfs::random::word() as u32,
+        generation: mount.generation.fetch_add(1, Relaxed),
         time: time(blank.current_time()),
         ..NewInode::default()
     };

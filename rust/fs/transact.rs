@@ -190,7 +190,9 @@ impl Mount {
             .born
             .map(|owner| owner.map.write_nested(newborn_rank()));
         if let (Some(object), Some(owner)) = (born.as_mut(), operation.born) {
-            name(owner, object, work)?;
+            if let Some(ino) = work.newborn.take() {
+                owner.name(object, ino);
+            }
             locked.add_inode(object)?;
         }
         if let Err(error) = self.apply(&world, &mut locked, work) {
@@ -258,6 +260,7 @@ impl Mount {
             arena,
             record,
             effects,
+            ..
         } = work;
         let (kind, payload) = plan::planned(record);
         let record = Record::decode(kind, payload)?;
@@ -348,16 +351,6 @@ impl Mount {
         let _nofs = NoFs::enter();
         Ok(loading(&world, &mut owner.map.write())?)
     }
-}
-
-/// Gives a newborn the number that its record has.
-#[inline(never)]
-fn name(owner: &Owner, object: &mut InodeObject, work: &Work) -> engine::Result<()> {
-    let (kind, payload) = plan::planned(&work.record);
-    if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
-        owner.name(object, ino);
-    }
-    Ok(())
 }
 
 /// Free blocks and inodes of the groups that are held.

@@ -42,21 +42,45 @@ impl<'a> Edit<'a> {
         Some(())
     }
 
+    /// [`Edit::write`] of a few bytes, whose number the compiler knows.
+    #[inline]
+    pub fn write_array<const N: usize>(&mut self, at: usize, bytes: &[u8; N]) -> Option<()> {
+        let to = self.page.get_mut(at..)?.first_chunk_mut::<N>()?;
+        *to = *bytes;
+        self.mark(at, at.checked_add(N)?);
+        Some(())
+    }
+
+    /// The whole node, to be written anew: all of its lines become dirty.
+    pub fn whole(&mut self) -> &mut [u8; 4096] {
+        self.mark(0, BLOCK_BYTES);
+        self.page
+    }
+
     /// Stores `bytes` at `at`, leaving alone (and clean) the lines that hold them already.
     pub fn write_changed(&mut self, at: usize, bytes: &[u8]) -> Option<()> {
         let end = at.checked_add(bytes.len())?;
-        self.page.get(at..end)?;
-        let (mut at, mut rest) = (at, bytes);
-        while !rest.is_empty() {
-            let line_end = (at | (LINE_BYTES.wrapping_sub(1))).saturating_add(1);
-            let here = line_end.saturating_sub(at).min(rest.len());
-            let (part, behind) = (rest.get(..here)?, rest.get(here..)?);
-            if self.page.get(at..at.checked_add(here)?)? != part {
-                self.write(at, part)?;
+        let mut to = self.page.get_mut(at..end)?;
+        let (mut from, mut at) = (bytes, at);
+        let mut changed = 0u64;
+        // By words, as long as there is one: a comparison of the library costs a call for each.
+        while let (Some((new, rest)), Some((old, behind))) = (
+            from.split_first_chunk::<8>(),
+            core::mem::take(&mut to).split_first_chunk_mut::<8>(),
+        ) {
+            if old != new {
+                *old = *new;
+                changed |= lines(at, at.saturating_add(8));
             }
-            at = line_end;
-            rest = behind;
+            (from, to) = (rest, behind);
+            at = at.saturating_add(8);
         }
+        let to = self.page.get_mut(at..end)?;
+        if to != from && to.len() == from.len() {
+            to.copy_from_slice(from);
+            changed |= lines(at, end);
+        }
+        self.mark_lines(changed);
         Some(())
     }
 
@@ -78,21 +102,29 @@ impl<'a> Edit<'a> {
     /// Notes that `start .. end` changed.
     #[inline]
     fn mark(&mut self, start: usize, end: usize) {
-        let Some(last) = end.checked_sub(1) else {
-            return;
-        };
-        if start > last {
-            return;
-        }
-        // A node has 64 lines, so both numbers are below 64.
-        let first = u32::try_from(start / LINE_BYTES).unwrap_or(0);
-        let last = u32::try_from(last / LINE_BYTES).unwrap_or(63);
-        let mask = (!0u64).wrapping_shl(first) & (!0u64).wrapping_shr(63u32.wrapping_sub(last));
-        let fresh = mask & !*self.dirty;
+        self.mark_lines(lines(start, end));
+    }
+
+    #[inline]
+    fn mark_lines(&mut self, lines: u64) {
+        let fresh = lines & !*self.dirty;
         if fresh != 0 {
             *self.dirty |= fresh;
             let bytes = u64::from(fresh.count_ones()).wrapping_mul(64);
             *self.charge = self.charge.saturating_add(bytes);
         }
     }
+}
+
+/// The lines of `start .. end`, a bit for each.
+#[inline]
+fn lines(start: usize, end: usize) -> u64 {
+    let last = end.wrapping_sub(1);
+    if start >= end {
+        return 0;
+    }
+    // A node has 64 lines, so both numbers are below 64.
+    let first = u32::try_from(start / LINE_BYTES).unwrap_or(0);
+    let last = u32::try_from(last / LINE_BYTES).unwrap_or(63);
+    (!0u64).wrapping_shl(first) & (!0u64).wrapping_shr(63u32.wrapping_sub(last))
 }

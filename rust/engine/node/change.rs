@@ -12,8 +12,11 @@
 use super::{put, raw16, Key, Node, AT_COUNT, AT_GARBAGE, AT_HEAP};
 use crate::frames::Edit;
 use format::node::{Kind, HEADER};
-use format::units::BLOCK_BYTES;
+use format::units::{BLOCK_BYTES, LINE_BYTES};
 use format::Block;
+
+/// Bytes of a value that is written whole though not all of it may differ.
+const SMALL: usize = 3 * LINE_BYTES;
 
 fn slot_at(at: usize, bytes: usize) -> usize {
     HEADER.saturating_add(at.saturating_mul(bytes))
@@ -97,17 +100,23 @@ pub fn insert_item(
     edit.write(heap, value)?;
     // The slot at once, and count and heap at once: this is the engine's most frequent change.
     let [first, second, third] = key.map(u64::to_le_bytes);
-    let mut slot = [0u8; 28];
-    put(&mut slot, 0, &first)?;
+    let place = place_bytes(heap, value.len());
     if kind.key_words() > 1 {
+        let mut slot = [0u8; 28];
+        put(&mut slot, 0, &first)?;
         put(&mut slot, 8, &second)?;
         put(&mut slot, 16, &third)?;
+        put(&mut slot, 24, &place)?;
+        edit.write_array(start, &slot)?;
+    } else {
+        let mut slot = [0u8; 12];
+        put(&mut slot, 0, &first)?;
+        put(&mut slot, 8, &place)?;
+        edit.write_array(start, &slot)?;
     }
-    put(&mut slot, kind.key_bytes(), &place_bytes(heap, value.len()))?;
-    edit.write(start, slot.get(..bytes)?)?;
     let [a, b] = raw16(count.checked_add(1)?);
     let [c, d] = raw16(heap);
-    edit.write(AT_COUNT, &[a, b, c, d])
+    edit.write_array(AT_COUNT, &[a, b, c, d])
 }
 
 /// Offset and length of a value, as a slot has them.
@@ -155,7 +164,11 @@ pub fn replace_value(edit: &mut Edit<'_>, kind: Kind, at: usize, value: &[u8]) -
     }
     let start = slot_at(at, node.slot_bytes());
     if old == value.len() {
-        return edit.write_changed(place, value);
+        // To find out which of three or four lines differ costs more than they do.
+        return match old {
+            0..=SMALL => edit.write(place, value),
+            _ => edit.write_changed(place, value),
+        };
     }
     if value.len() < old {
         // The upper part of the old bytes stays in use, so that at the lowest end of the heap the
@@ -180,15 +193,7 @@ pub fn replace_value(edit: &mut Edit<'_>, kind: Kind, at: usize, value: &[u8]) -
 /// `scratch` is overwritten.
 pub fn compact(edit: &mut Edit<'_>, kind: Kind, scratch: &mut [u8; 4096]) -> Option<()> {
     *scratch = *edit.bytes();
-    let old = Node::new(scratch, kind);
-    let mut heap = BLOCK_BYTES;
-    for at in 0..old.count() {
-        let value = old.value(at)?;
-        heap = heap.checked_sub(value.len())?;
-        edit.write_changed(heap, value)?;
-        write_place(edit, kind, slot_at(at, old.slot_bytes()), heap, value.len())?;
-    }
-    edit.write(AT_HEAP, &raw16(heap))?;
+    fill(edit, &Node::new(scratch, kind), 0)?;
     edit.write(AT_GARBAGE, &raw16(0))
 }
 
@@ -265,4 +270,26 @@ pub fn append(edit: &mut Edit<'_>, from: &Node<'_>, kind: Kind, first: usize) ->
         to = to.checked_add(1)?;
     }
     Some(())
+}
+
+/// Fills a fresh node with the slots of `from` from slot `first` on.
+pub fn fill(edit: &mut Edit<'_>, from: &Node<'_>, first: usize) -> Option<()> {
+    let count = from.count().checked_sub(first)?;
+    let bytes = from.slot_bytes();
+    let slots = from.page().get(slot_at(first, bytes)..from.slots_end())?;
+    let page = edit.whole();
+    put(page, HEADER, slots)?;
+    if from.level() == 0 {
+        let mut heap = BLOCK_BYTES;
+        let mut place = HEADER.checked_add(bytes.checked_sub(4)?)?;
+        for at in first..from.count() {
+            let value = from.value(at)?;
+            heap = heap.checked_sub(value.len())?;
+            put(page, heap, value)?;
+            put(page, place, &place_bytes(heap, value.len()))?;
+            place = place.checked_add(bytes)?;
+        }
+        put(page, AT_HEAP, &raw16(heap))?;
+    }
+    put(page, AT_COUNT, &raw16(count))
 }

@@ -14,7 +14,7 @@ use crate::extents::{self, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
 use crate::locked::{Effects, Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
-use crate::tree::Root;
+use crate::tree::{Arena, Root};
 use format::inode::ORPHAN;
 use format::log::Kind;
 use format::rmap::Owner;
@@ -103,6 +103,7 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
         arena,
         record,
         effects,
+        ..
     } = work;
     effects.freed.clear();
     let mut tally = Tally::default();
@@ -114,8 +115,29 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             arena.reserve(index(want).saturating_add(STEP_PAGES))?;
             return Ok(());
         }
-        _ => prepare_names(env, locked, record, &mut tally)?,
+        _ => {
+            let decoded = Record::decode(record.kind(), record.payload())?;
+            prepare_names(env, locked, &decoded, &mut tally)?;
+        }
     }
+    finish(locked, arena, &tally, freeing)
+}
+
+/// [`prepare`] of a record of names or attributes, which the plan has in hand.
+pub(super) fn prepare_known(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    record: &Record<'_>,
+    freeing: bool,
+) -> Result {
+    work.effects.freed.clear();
+    let mut tally = Tally::default();
+    prepare_names(env, locked, record, &mut tally)?;
+    finish(locked, &mut work.arena, &tally, freeing)
+}
+
+fn finish(locked: &mut Locked<'_>, arena: &mut Arena, tally: &Tally, freeing: bool) -> Result {
     let pages = tally.settle(locked, freeing)?;
     Ok(arena.reserve(index(pages).saturating_add(STEP_PAGES))?)
 }
@@ -208,18 +230,20 @@ fn prepare_chunk(env: &dyn Env, locked: &mut Locked<'_>, record: &Buffer) -> Res
 fn prepare_names(
     env: &dyn Env,
     locked: &mut Locked<'_>,
-    record: &Buffer,
+    record: &Record<'_>,
     tally: &mut Tally,
 ) -> Result {
-    let decoded = Record::decode(record.kind(), record.payload())?;
-    let who = crate::apply::owners(env, &decoded)?;
-    let born = crate::apply::newborn(&decoded);
-    let orphan = matches!(&decoded, Record::Create(r, ..) if r.dir.get() == 0);
-    for ino in who.inodes() {
+    let born = crate::apply::newborn(record);
+    let orphan = matches!(record, Record::Create(r, ..) if r.dir.get() == 0);
+    let who = crate::apply::named(record);
+    for (at, ino) in who.iter().copied().enumerate() {
+        if ino.raw() == 0 || who.iter().take(at).any(|other| *other == ino) {
+            continue;
+        }
         if Some(ino) == born {
             need_born(env, locked, ino, orphan, tally)?;
         } else {
-            need(env, locked, ino, grows(&decoded, ino), tally)?;
+            need(env, locked, ino, grows(record, ino), tally)?;
         }
     }
     Ok(())

@@ -129,6 +129,7 @@ impl State<'_> {
             arena,
             record,
             effects,
+            ..
         } = work;
         let (kind, payload) = plan::planned(record);
         let record = Record::decode(kind, payload)?;

@@ -17,6 +17,8 @@
 //!   or goes away). Splits and joins make or end nodes; the keys that stand between two leaves
 //!   change in no other way. The lowest keys of the left edge do, but to the left of them there is
 //!   no other leaf, and the range of the leftmost leaf begins at zero.
+//! * A finger that remembers a slot has it right: whatever inserts into a leaf, or takes out of it,
+//!   says so first ([`Fingers::slots_move`]).
 //! * Every node on the way was checked for its identity when the finger was made.
 //!
 //! # Locking
@@ -48,6 +50,9 @@ pub(crate) struct Finger {
     /// and below this, lead to the leaf.
     high: Key,
     path: Path,
+    /// What was looked for last, and the slot where it is or would be: as long as the leaf's slots
+    /// stay where they are.
+    last: Option<(Key, Result<usize, usize>)>,
 }
 
 impl Finger {
@@ -58,6 +63,7 @@ impl Finger {
         low: [0; 3],
         high: [0; 3],
         path: Path::NONE,
+        last: None,
     };
 
     #[inline]
@@ -106,6 +112,14 @@ impl Fingers {
         self.next = 0;
     }
 
+    /// The slots of the leaf in frame `leaf` are about to move.
+    #[inline]
+    pub(super) fn slots_move(&mut self, leaf: u32) {
+        for finger in self.list.iter_mut().filter(|finger| finger.leaf == leaf) {
+            finger.last = None;
+        }
+    }
+
     /// The finger that leads to the leaf of `key`.
     #[inline]
     fn find(&self, kind: Kind, key: &Key) -> Option<(usize, &Finger)> {
@@ -137,6 +151,16 @@ pub(crate) struct Found {
     pub(super) slot: Result<usize, usize>,
 }
 
+/// What [`TreeMut::peek`] found.
+pub enum Peek<'a> {
+    /// An item.
+    Item(Key, &'a [u8]),
+    /// Nothing in this leaf; what stands in the next one is not below this key.
+    NotBelow(Key),
+    /// Nothing at all.
+    None,
+}
+
 impl<'a> Tree<'a> {
     /// The leaf in which `key` is or would be, and the way to it, where a finger points there.
     #[inline]
@@ -149,6 +173,7 @@ impl<'a> Tree<'a> {
     /// Points a finger at the leaf of `key`. The tree must not be empty.
     fn point(&self, finger: &mut Finger, key: &Key) -> Result<()> {
         finger.kind = self.kind;
+        finger.last = None;
         finger.bounded = false;
         finger.low = [0; 3];
         finger.path.begin(self.root);
@@ -175,15 +200,59 @@ impl TreeMut<'_> {
     pub(super) fn seek(&mut self, env: &dyn Env, key: &Key) -> Result<Found> {
         let hit = self.frames.fingers().find(self.kind, key);
         let (finger, leaf) = match hit {
-            Some((at, finger)) => (at, finger.leaf),
+            Some((at, finger)) => match finger.last {
+                Some((last, slot)) if last == *key => {
+                    return Ok(Found {
+                        finger: at,
+                        leaf: finger.leaf,
+                        slot,
+                    })
+                }
+                _ => (at, finger.leaf),
+            },
             None => self.approach(env, key)?,
         };
         let page = self.frames.page(leaf);
         let page = page.ok_or(broken(self.root.block))?;
-        Ok(Found {
-            finger,
-            leaf,
-            slot: Node::new(page, self.kind).search(key),
+        let slot = Node::new(page, self.kind).search(key);
+        if let Some(finger) = self.frames.fingers_mut().list.get_mut(finger) {
+            finger.last = Some((*key, slot));
+        }
+        Ok(Found { finger, leaf, slot })
+    }
+
+    /// Whether there is an item of that key, loading what is not there.
+    ///
+    /// # Errors
+    ///
+    /// What [`Frames::load`](crate::frames::Frames::load) returns.
+    pub fn has(&mut self, env: &dyn Env, key: Key) -> Result<bool> {
+        if self.root.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.seek(env, &key)?.slot.is_ok())
+    }
+
+    /// The first item at or behind `key`, as far as one leaf shows it, loading what is not there.
+    ///
+    /// # Errors
+    ///
+    /// What [`Frames::load`](crate::frames::Frames::load) returns.
+    pub fn peek(&mut self, env: &dyn Env, key: Key) -> Result<Peek<'_>> {
+        if self.root.is_empty() {
+            return Ok(Peek::None);
+        }
+        let found = self.seek(env, &key)?;
+        let (Ok(at) | Err(at)) = found.slot;
+        let leaf = self.leaf(&found)?;
+        if at < leaf.count() {
+            let item = leaf.item(at).ok_or(self.broken_at(&found))?;
+            return Ok(Peek::Item(item.0, item.1));
+        }
+        let finger = self.frames.fingers().list.get(found.finger);
+        Ok(match finger.filter(|finger| finger.bounded) {
+            Some(finger) => Peek::NotBelow(finger.high),
+            None => Peek::None,
         })
     }
 
@@ -204,6 +273,12 @@ impl TreeMut<'_> {
         }
         *self.frames.fingers_mut() = fingers;
         result
+    }
+
+    /// Says that the slots of the leaf that was found are about to move.
+    #[inline]
+    pub(super) fn slots_move(&mut self, found: &Found) {
+        self.frames.fingers_mut().slots_move(found.leaf);
     }
 
     /// The way to what was found. Only until the next change of the tree.

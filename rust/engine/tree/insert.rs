@@ -172,7 +172,7 @@ impl TreeMut<'_> {
         block: Block,
         level: u8,
     ) -> Result<()> {
-        let page = arena.take_page().ok_or(Error::NoMemory)?;
+        let page = arena.take_zeroed().ok_or(Error::NoMemory)?;
         self.frames.create(env, block, page, self.expect(level))
     }
 
@@ -226,6 +226,9 @@ impl TreeMut<'_> {
             };
             return self.place_with(env, res, found, change);
         }
+        if !replace {
+            self.slots_move(found);
+        }
         let mut edit = self.frames.edit_at(env, found.leaf)?;
         let done = match replace {
             true => change::replace_value(&mut edit, kind, at, value),
@@ -256,6 +259,7 @@ impl TreeMut<'_> {
         } = change;
         let path = self.path_of(found);
         let block = path.step(0).block;
+        self.slots_move(found);
 
         // What can fail.
         let nodes = if split { self.count_splits(&path)? } else { 0 };

@@ -78,6 +78,7 @@ impl TreeMut<'_> {
 
     fn take_out(&mut self, env: &dyn Env, found: &Found, at: usize) -> Result<()> {
         let kind = self.kind;
+        self.slots_move(found);
         let mut edit = self.frames.edit_at(env, found.leaf)?;
         let done = change::remove_item(&mut edit, kind, at);
         done.ok_or(self.broken_at(found))

@@ -10,7 +10,7 @@ use super::insert::compact;
 use super::{broken, Arena, Key, Path, Resources, Root, TreeMut};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::node::{change, Node};
+use crate::node::{change, Node, CAPACITY};
 use format::node::MAX_LEVEL;
 use format::Block;
 
@@ -61,7 +61,10 @@ impl TreeMut<'_> {
         let right = fresh.next().ok_or(Error::NoMemory)?;
         let last = self.is_last(path)?;
         let node = self.node(left, 0)?;
-        let cut = cut_leaf(&node, at, value.len(), last).ok_or(broken(left))?;
+        let cut = match cut_behind(&node, at, &key, value.len()) {
+            Some(cut) if !replace => cut,
+            _ => cut_leaf(&node, at, value.len(), last).ok_or(broken(left))?,
+        };
         // The first item that moves, without counting the new one.
         let first = if at < cut { cut.saturating_sub(1) } else { cut };
         self.create(env, res.arena, right, 0)?;
@@ -109,7 +112,7 @@ impl TreeMut<'_> {
         *copy = *self.frames.get(left).ok_or(Error::NotLoaded(left))?;
         let moved = {
             let mut edit = self.frames.edit(env, right)?;
-            change::append(&mut edit, &Node::new(&copy, kind), kind, first)
+            change::fill(&mut edit, &Node::new(&copy, kind), first)
         };
         arena.give_page(copy);
         moved.ok_or(broken(right))?;
@@ -217,6 +220,28 @@ impl TreeMut<'_> {
         *self.root = Root { block, level };
         Ok(())
     }
+}
+
+/// As [`cut_leaf`], where the new item's key is the next number behind that of the item before it:
+/// what rises so will go on rising, and the items that stand behind (of an inode tree: chunks and
+/// orphans) should not cost it half of every leaf. `None` where it is not so, or not possible.
+fn cut_behind(node: &Node<'_>, at: usize, key: &Key, len: usize) -> Option<usize> {
+    let [before, ..] = node.key(at.checked_sub(1)?)?;
+    let [key, ..] = *key;
+    let slot = node.slot_bytes();
+    let far = |[next, ..]: Key| next.saturating_sub(key) > u64::from(u32::MAX);
+    let rises = before.checked_add(1)? == key && node.key(at).is_none_or(far);
+    // Of longer keys the first word does not tell.
+    if !rises || node.kind().key_words() != 1 {
+        return None;
+    }
+    let mut bytes = slot.checked_add(len)?;
+    for behind in at..node.count() {
+        bytes = bytes
+            .checked_add(slot)?
+            .checked_add(node.place(behind)?.1)?;
+    }
+    (bytes <= CAPACITY).then_some(at)
 }
 
 /// How many of the items, the new one at `at` counted, stay on the left when a leaf splits.
