@@ -103,7 +103,7 @@ pub fn named(record: &Record<'_>) -> [Ino; 4] {
     let words = match record {
         Record::Create(r, ..) => [r.dir.get(), r.ino.get(), 0, 0],
         Record::Link(r, _) => [r.dir.get(), r.ino.get(), 0, 0],
-        Record::Unlink(r) => [r.dir.get(), r.ino.get(), 0, 0],
+        Record::Unlink(r) | Record::Remove(r) => [r.dir.get(), r.ino.get(), 0, 0],
         Record::Rename(r, _) => {
             let (old, new) = (r.old_dir.get(), r.new_dir.get());
             [old, new, r.ino.get(), r.victim.get()]
@@ -205,6 +205,7 @@ pub fn apply(
         Record::Create(r, name, target) => create(env, locked, arena, r, name, target)?,
         Record::Link(r, name) => link(env, locked, arena, r, name)?,
         Record::Unlink(r) => unlink(env, locked, arena, r)?,
+        Record::Remove(r) => remove(env, locked, arena, r)?,
         Record::Rename(r, name) => rename(env, locked, arena, r, name)?,
         Record::SetAttr(r) => {
             let ino = Ino::new(r.ino.get());
@@ -487,6 +488,33 @@ fn unlink(env: &dyn Env, locked: &mut Locked<'_>, arena: &mut Arena, r: &log::Un
     dir.store(env, arena, group)
 }
 
+/// Whether an inode can end with its last name, in one record: nothing of it is left to be given
+/// back but its item.
+pub fn ends_with_name(inode: &InodeObject) -> bool {
+    let core = &inode.core;
+    let last = match inode.is_dir() {
+        true => core.items.get() == 0,
+        false => core.nlink.get() == 1,
+    };
+    last && core.blocks.get() == 0 && inode.fork() != Fork::Tree && core.xattr_root.get() == 0
+}
+
+/// The last name goes, and the inode with it.
+fn remove(env: &dyn Env, locked: &mut Locked<'_>, arena: &mut Arena, r: &log::Unlink) -> Result {
+    let (ino, time) = (Ino::new(r.ino.get()), r.time.get());
+    let (inode, group) = locked.inode_and_group(ino)?;
+    if !ends_with_name(inode) {
+        return Err(Check::RecordState.inode(ino));
+    }
+    let is_dir = inode.is_dir();
+    group.inode_end(env, arena, ino)?;
+    inode.end();
+    let (dir, group) = locked.inode_and_group(Ino::new(r.dir.get()))?;
+    dir::remove(env, arena, dir, group, r.cookie.get(), ino)?;
+    dir_changed(&mut dir.core, time, if is_dir { -1 } else { 0 });
+    dir.store(env, arena, group)
+}
+
 fn rename(
     env: &dyn Env,
     locked: &mut Locked<'_>,
@@ -600,6 +628,6 @@ fn free(env: &dyn Env, locked: &mut Locked<'_>, arena: &mut Arena, ino: Ino) -> 
         })?;
     }
     group.inode_free(env, arena, ino)?;
-    inode.core.mode.set(0);
+    inode.end();
     Ok(())
 }

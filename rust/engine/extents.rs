@@ -205,6 +205,78 @@ fn find_next(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Opt
     after(env, inode, at)
 }
 
+/// What the file has at a place, and on both sides of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Vicinity {
+    /// What it has there.
+    pub at: At,
+    /// The last extent that begins before.
+    pub left: Option<Piece>,
+    /// The first extent that begins behind.
+    pub right: Option<Piece>,
+}
+
+fn find_vicinity(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
+    if inode.fork() == Fork::Tree {
+        let here = before(env, inode, at)?;
+        let next = FileBlock::new(at.raw().saturating_add(1));
+        let right = after(env, inode, next)?;
+        let left = match here {
+            Some(here) if here.file == at => match at.raw().checked_sub(1) {
+                Some(before_it) => before(env, inode, FileBlock::new(before_it))?,
+                None => None,
+            },
+            here => here,
+        };
+        return Ok(Vicinity::new(at, left, here, right));
+    }
+    let (mut left, mut here, mut right) = (None, None, None);
+    for extent in list(inode.fork(), inode.inline()) {
+        let file = extent.file.get();
+        if file > at.raw() {
+            right = Some(extent);
+            break;
+        }
+        if file < at.raw() {
+            left = Some(extent);
+        }
+        here = Some(extent);
+    }
+    let decode = |extent: Option<&Extent>| {
+        extent
+            .map(|extent| Piece::decode(env, inode.ino, extent))
+            .transpose()
+    };
+    Ok(Vicinity::new(
+        at,
+        decode(left)?,
+        decode(here)?,
+        decode(right)?,
+    ))
+}
+
+impl Vicinity {
+    fn new(at: FileBlock, left: Option<Piece>, here: Option<Piece>, right: Option<Piece>) -> Self {
+        let here = here.filter(|here| here.end() > at);
+        let hole = || At::Hole(right.map_or(FileBlock::END, |right| right.file));
+        Self {
+            at: here.map_or_else(hole, At::Extent),
+            left,
+            right,
+        }
+    }
+
+    /// Whether there is nothing from the place up to `end`.
+    pub fn is_hole_to(&self, end: FileBlock) -> bool {
+        matches!(self.at, At::Hole(next) if next >= end)
+    }
+}
+
+/// What the file has at `at` and on both sides of it, loading the nodes it needs.
+pub fn vicinity(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Vicinity> {
+    inode.retry_at(env, at.raw(), &mut |inode| find_vicinity(env, inode, at))
+}
+
 /// What the file has at `at`. [`Error::NotLoaded`] where a node is missing in DRAM.
 pub fn lookup(env: &dyn Env, inode: &InodeObject, at: FileBlock) -> Result<At> {
     let tree = inode.tree();
@@ -464,14 +536,21 @@ impl Editor<'_, '_, '_> {
     pub fn map(&mut self, piece: &Piece, effects: &mut Effects) -> Result {
         piece.check(self.env, self.ino)?;
         let env = self.env;
-        let last = last_before(env, self.inode()?, FileBlock::END)?;
-        if last.is_none_or(|last| last.end() <= piece.file) {
-            // Behind all the file has: there is nothing to replace, and no neighbour behind.
+        let around = vicinity(env, self.inode()?, piece.file)?;
+        if around.is_hole_to(piece.end()) {
+            // There is nothing to replace.
             self.count(piece.len.raw(), Blocks::ZERO)?;
             let group = self.locked.group_of(env, piece.start)?;
             group.count_free(0, piece.len.raw());
-            let joined = last.and_then(|last| joins(env, &last, piece));
-            return self.set(&joined.unwrap_or(*piece));
+            let left = around.left.and_then(|left| joins(env, &left, piece));
+            let whole = left.unwrap_or(*piece);
+            if let Some(right) = around.right {
+                if let Some(joined) = joins(env, &whole, &right) {
+                    self.del(&right)?;
+                    return self.set(&joined);
+                }
+            }
+            return self.set(&whole);
         }
         let conversion = self.converts(piece)?;
         let keep = conversion.then_some(piece);

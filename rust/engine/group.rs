@@ -462,6 +462,11 @@ impl GroupObject {
     /// Removes the item of an orphan and its orphan item.
     pub fn inode_free(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
         self.orphan_del(env, arena, ino)?;
+        self.inode_end(env, arena, ino)
+    }
+
+    /// Removes the item of an inode that is no orphan.
+    pub fn inode_end(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
         self.take_out(env, arena, ino.index())?;
         self.inode_count = self.inode_count.saturating_sub(1);
         self.next_index = self.next_index.min(ino.index());

@@ -204,6 +204,18 @@ impl InodeObject {
         }
     }
 
+    /// It has ended: it is nobody's any more, and its number may be another's.
+    pub fn end(&mut self) {
+        self.core.mode.set(0);
+        self.core.nlink.set(0);
+        self.lazy = 0;
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.core.mode.get() == 0
+    }
+
     /// Decodes and checks an item.
     pub fn decode(ino: Ino, item: &[u8]) -> Result<Self> {
         let mut inode = Self::new(ino, Core::default());

@@ -23,7 +23,7 @@ mod prepare;
 pub use prepare::prepare;
 use prepare::prepare_known;
 
-use crate::apply::{dirent_kind, TARGET_NODES};
+use crate::apply::{dirent_kind, ends_with_name, TARGET_NODES};
 use crate::dir::{self, Slot};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -150,6 +150,9 @@ pub fn plan_link(
     time: u64,
 ) -> Result {
     let inode = locked.inode(ino)?;
+    if inode.has_ended() {
+        return Err(Error::NotFound);
+    }
     if inode.is_dir() {
         return Err(Error::IsDirectory);
     }
@@ -170,6 +173,13 @@ pub fn plan_link(
 
 /// Plans one name less; `rmdir`: it must be an empty directory, else it must be none. Needs the
 /// directory, the inode that has the name, and their groups.
+///
+/// `alone`: nobody uses the inode or can come to it but by this name. If nothing of it has to be
+/// given back either ([`ends_with_name`]), it ends with the name; else it is an orphan first.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "who, what and how, as the callers have it"
+)]
 pub fn plan_unlink(
     env: &dyn Env,
     locked: &mut Locked<'_>,
@@ -177,17 +187,24 @@ pub fn plan_unlink(
     dir: Ino,
     name: &[u8],
     rmdir: bool,
+    alone: bool,
     time: u64,
 ) -> Result<Ino> {
     let (cookie, ino, _) = entry(env, locked, dir, name)?;
     removable(locked, ino, rmdir)?;
+    let ends = alone && ends_with_name(locked.inode(ino)?);
     let mut record = log::Unlink::default();
     record.dir.set(dir.raw());
     record.cookie.set(cookie);
     record.ino.set(ino.raw());
     record.time.set(time);
-    work.record.begin(Kind::Unlink, &record)?;
-    let record = Record::Unlink(record);
+    let (kind, record) = match ends {
+        true => (Kind::Remove, Record::Remove(record)),
+        false => (Kind::Unlink, Record::Unlink(record)),
+    };
+    if let Record::Remove(fixed) | Record::Unlink(fixed) = &record {
+        work.record.begin(kind, fixed)?;
+    }
     prepare_known(env, locked, work, &record, true)?;
     Ok(ino)
 }
@@ -278,9 +295,13 @@ pub fn plan_set_attr(
     work: &mut Work,
     attr: &SetAttr,
 ) -> Result {
-    locked.inode(Ino::new(attr.ino.get()))?.may_set(attr)?;
+    let inode = locked.inode(Ino::new(attr.ino.get()))?;
+    if inode.has_ended() {
+        return Err(Error::NotFound);
+    }
+    inode.may_set(attr)?;
     work.record.begin(Kind::SetAttr, attr)?;
-    prepare(env, locked, work, true)
+    prepare_known(env, locked, work, &Record::SetAttr(*attr), true)
 }
 
 /// Plans that `pieces`, at most [`MAX_EXTENTS`] and in order, become part of a file. Needs the

@@ -86,6 +86,8 @@ pub enum Record<'a> {
     ChunkTake(log::Chunk),
     /// A chunk goes.
     ChunkGive(log::Chunk),
+    /// The last name goes, and the inode with it.
+    Remove(log::Unlink),
 }
 
 fn fixed<T: FromBytes + KnownLayout + Immutable>(payload: &[u8]) -> Result<(T, &[u8])> {
@@ -147,6 +149,7 @@ impl<'a> Record<'a> {
             Kind::Free => Self::Free(exact(payload)?),
             Kind::ChunkTake => Self::ChunkTake(exact(payload)?),
             Kind::ChunkGive => Self::ChunkGive(exact(payload)?),
+            Kind::Remove => Self::Remove(exact(payload)?),
         })
     }
 }

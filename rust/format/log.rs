@@ -47,6 +47,8 @@ pub enum Kind {
     ChunkTake = 9,
     /// [`Chunk`]: gives an empty one back.
     ChunkGive = 10,
+    /// [`Unlink`], and the inode ends with its last name: it has no blocks, and nobody uses it.
+    Remove = 11,
 }
 
 impl Kind {
@@ -63,6 +65,7 @@ impl Kind {
             8 => Self::Free,
             9 => Self::ChunkTake,
             10 => Self::ChunkGive,
+            11 => Self::Remove,
             _ => return None,
         })
     }
@@ -80,6 +83,7 @@ impl Kind {
             Self::Free => 8,
             Self::ChunkTake => 9,
             Self::ChunkGive => 10,
+            Self::Remove => 11,
         }
     }
 }

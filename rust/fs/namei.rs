@@ -13,6 +13,7 @@ use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::superblock::Ferrox;
 use crate::transact::Operation;
+use engine::apply::ends_with_name;
 use engine::dir;
 use engine::plan::{self, Existing, NewInode};
 use format::dirent::NAME_MAX;
@@ -110,7 +111,7 @@ impl vfs::inode::Operations for Directory {
         dentry: Positive<'_, Ferrox>,
         inode: Held<'_>,
     ) -> kernel::error::Result {
-        Ok(remove(dir, dentry.name(), inode, false)?)
+        Ok(remove(dir, dentry, inode, false)?)
     }
 
     fn rmdir(
@@ -118,7 +119,7 @@ impl vfs::inode::Operations for Directory {
         dentry: Positive<'_, Ferrox>,
         inode: Held<'_>,
     ) -> kernel::error::Result {
-        Ok(remove(dir, dentry.name(), inode, true)?)
+        Ok(remove(dir, dentry, inode, true)?)
     }
 
     fn rename(_idmap: &Idmap, r: Rename<'_, Ferrox>) -> kernel::error::Result {
@@ -243,17 +244,32 @@ fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
     Ok(())
 }
 
-/// One name less.
-fn remove(dir: Held<'_>, name: &[u8], inode: Held<'_>, rmdir: bool) -> Result {
+/// One name less. An inode that nobody uses, and that has nothing to give back, ends with its last
+/// name, in the same record.
+fn remove(dir: Held<'_>, dentry: Positive<'_, Ferrox>, inode: Held<'_>, rmdir: bool) -> Result {
     let mount = mount(&dir);
-    mount.reserve_doom()?;
+    let name = dentry.name();
+    // Nothing of this changes while the inode is locked and nobody has it open.
+    let alone = match ends_with_name(&owner(&inode).map.read()) {
+        false => None,
+        true if rmdir => dentry.alone_directory(),
+        true => dentry.alone(),
+    };
+    let sole = alone.is_some();
+    if !sole {
+        mount.reserve_doom()?;
+    }
     let now = time(inode.current_time());
     let mut operation = Operation::new(32);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
     operation.freeing = true;
     mount.run(&mut operation, &mut |world, locked, work| {
-        plan::plan_unlink(world, locked, work, Ino::new(dir.ino()), name, rmdir, now)
+        let dir = Ino::new(dir.ino());
+        plan::plan_unlink(world, locked, work, dir, name, rmdir, sole, now)
     })?;
+    if let Some(alone) = alone {
+        alone.removed();
+    }
     refresh(&inode);
     refresh(&dir);
     Ok(())

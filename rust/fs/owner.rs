@@ -32,6 +32,8 @@ pub(crate) struct Owner {
     ino: Atomic<u64>,
     /// Whether the mount's table holds this owner. Changed under the map lock.
     listed: Atomic<bool>,
+    /// Whether the inode has ended. Once true it stays so.
+    ended: Atomic<bool>,
 }
 
 impl Owner {
@@ -45,6 +47,7 @@ impl Owner {
                 map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
                 ino: Atomic::new(ino),
                 listed: Atomic::new(false),
+                ended: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -58,6 +61,16 @@ impl Owner {
     /// Whether the mount's table holds it. True stays true while the map lock is held.
     pub(crate) fn is_listed(&self) -> bool {
         self.listed.load(Relaxed)
+    }
+
+    /// Notes that the inode has ended: its number may be another's.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    /// Whether the inode has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
     }
 
     /// A newborn gets its number; nobody else knows it yet.

@@ -46,13 +46,12 @@ pub(crate) fn find_with_goal(
     let _nofs = NoFs::enter();
     let world = World::new(mount);
     let mut object = owner.map.write();
-    let found = extents::lookup_loading(&world, &mut object, block)?;
-    let before = block.raw().checked_sub(1).map(FileBlock::new);
-    let (At::Hole(_), Some(before)) = (found, before) else {
-        return Ok((found, None));
+    let around = extents::vicinity(&world, &mut object, block)?;
+    let goal = match around.at {
+        At::Hole(_) => around.left.and_then(|left| goal(&left, block)),
+        At::Extent(_) => None,
     };
-    let left = extents::last_before(&world, &mut object, before)?;
-    Ok((found, left.and_then(|left| goal(&left, block))))
+    Ok((around.at, goal))
 }
 
 fn goal(left: &Piece, block: FileBlock) -> Option<Block> {

@@ -44,6 +44,9 @@ impl Mount {
             return Ok(());
         };
         let payload = 96 + 24 * pieces.len() as u64;
+        // What goes into a hole, and what is converted, needs no groups but its own: only what lies
+        // in one group joins. What replaces other blocks needs theirs, as the plan then says.
+        let mut replaces = false;
         self.again(&mut || {
             let mut operation = Operation::new(payload);
             operation.needs.owner(owner);
@@ -51,7 +54,9 @@ impl Mount {
                 let group = self.volume.group_of(piece.start);
                 operation.needs.group(group.ok_or(engine::Error::Invalid)?);
             }
-            self.add_groups(owner, first.file, last.end(), &mut operation.needs)?;
+            if core::mem::replace(&mut replaces, true) {
+                self.add_groups(owner, first.file, last.end(), &mut operation.needs)?;
+            }
             self.run(&mut operation, &mut |world, locked, work| {
                 check(world, locked.inode(owner.ino())?)?;
                 plan::plan_map(world, locked, work, pieces, attr)

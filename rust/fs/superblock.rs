@@ -182,7 +182,11 @@ impl FileSystem for Ferrox {
     fn evict_inode(inode: &Object<Self>) {
         let mount = inode::mount(inode);
         if inode.nlink() == 0 && mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
-            mount.doom(inode::owner(inode));
+            let owner = inode::owner(inode);
+            // One that ended with its name has nothing left.
+            if !owner.has_ended() {
+                mount.doom(owner);
+            }
         }
     }
 

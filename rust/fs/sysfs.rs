@@ -49,7 +49,7 @@ pub(crate) enum Event {
 pub(crate) type Counters = vfs::counter::Counters<EVENTS>;
 
 const RECORDS: usize = 4;
-const EVENTS: usize = RECORDS + Kind::ChunkGive as usize + 1;
+const EVENTS: usize = RECORDS + Kind::Remove as usize + 1;
 
 impl Event {
     #[inline]
@@ -113,7 +113,7 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
     writeln!(out, "{compat:#x} {ro_compat:#x} {:#x}", sb.incompat.get())
 }
 
-static TABLE: [Attribute<Mount>; 22] = [
+static TABLE: [Attribute<Mount>; 23] = [
     Attribute::new(c"label", label),
     Attribute::new(c"uuid", uuid),
     Attribute::new(c"features", features),
@@ -131,6 +131,7 @@ static TABLE: [Attribute<Mount>; 22] = [
     Attribute::new(c"records_create", |m, out| record(m, out, Kind::Create)),
     Attribute::new(c"records_link", |m, out| record(m, out, Kind::Link)),
     Attribute::new(c"records_unlink", |m, out| record(m, out, Kind::Unlink)),
+    Attribute::new(c"records_remove", |m, out| record(m, out, Kind::Remove)),
     Attribute::new(c"records_rename", |m, out| record(m, out, Kind::Rename)),
     Attribute::new(c"records_set_attr", |m, out| record(m, out, Kind::SetAttr)),
     Attribute::new(c"records_map", |m, out| record(m, out, Kind::Map)),

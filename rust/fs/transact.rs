@@ -283,6 +283,7 @@ impl Mount {
                 // It has ended. While its group is locked nobody can have its number again: whoever
                 // gets it must not find this owner in the table.
                 if let Some(owner) = operation.owners().find(|owner| owner.ino() == ino) {
+                    owner.end();
                     self.lingering.remove(owner);
                 }
                 continue;

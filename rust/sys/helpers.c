@@ -692,6 +692,33 @@ HELPER(void, remove_inode_hash)(struct inode *inode)
 }
 
 /*
+ * Unhashes a positive dentry to which there are `refs` references and no other
+ * name of its inode.  Whoever has no reference cannot get one then: a lookup
+ * without locks sees d_seq change, every other waits for the directory's lock,
+ * which the caller holds.
+ */
+HELPER(bool, d_drop_sole)(struct dentry *dentry, int refs)
+{
+	struct inode *inode = dentry->d_inode;
+	bool sole;
+
+	spin_lock(&inode->i_lock);
+	spin_lock(&dentry->d_lock);
+	sole = dentry->d_lockref.count == refs && !d_unhashed(dentry) &&
+	       hlist_is_singular_node(&dentry->d_alias, &inode->i_dentry);
+	if (sole)
+		__d_drop(dentry);
+	spin_unlock(&dentry->d_lock);
+	spin_unlock(&inode->i_lock);
+	return sole;
+}
+
+HELPER(bool, d_has_children)(const struct dentry *dentry)
+{
+	return !hlist_empty(&dentry->d_children);
+}
+
+/*
  * A file_system_type that does not lie in static memory: lockdep wants to be
  * told of the keys in it, before the first lock of a class and after the last.
  */

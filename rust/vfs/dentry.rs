@@ -12,7 +12,7 @@
 //! | [`Negative`] | `create`, `mknod`, `symlink`, `link` | [`Instantiated`] |
 //! | [`Negative`] | `mkdir` | [`Made`] |
 //! | [`Tmpfile`] | `tmpfile` | [`Opened`] |
-//! | [`Child`], [`Positive`] | `unlink`, `rmdir`, `rename` | nothing |
+//! | [`Child`], [`Positive`] | `unlink`, `rmdir`, `rename` | nothing, or [`Alone`] |
 //!
 //! The lifetime of what is given brands it, invariantly: what is returned can only come from it.
 //!
@@ -30,6 +30,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    mem,
     ops::Deref,
     ptr::{self, NonNull},
     slice,
@@ -191,6 +192,62 @@ impl<'a, T: FileSystem> Positive<'a, T> {
     /// The inode.
     pub fn inode(&self) -> &'a INode<T> {
         self.1
+    }
+}
+
+/// A file or directory that nobody has open, nor can open any more: its name was the only way to
+/// it, and is hidden while this lasts. Its number may be given to another inode.
+///
+/// Let go, it brings the name back; after the name was removed, spend it with
+/// [`removed`](Alone::removed).
+pub struct Alone<'a, T: FileSystem>(Positive<'a, T>);
+
+impl<'a, T: FileSystem> Positive<'a, T> {
+    /// For `unlink`: hides the name if nobody else uses its inode in any way. Whoever looks the
+    /// name up waits, because the directory is locked.
+    pub fn alone(self) -> Option<Alone<'a, T>> {
+        // The reference of whoever called `vfs_unlink`.
+        self.hide(1)
+    }
+
+    /// As [`alone`](Self::alone), for `rmdir`.
+    pub fn alone_directory(self) -> Option<Alone<'a, T>> {
+        let dentry = self.dentry().as_ptr();
+        // SAFETY: the entry is alive; a racy look, for entries of names that do not exist refer to
+        // it too.
+        if unsafe { bindings::d_has_children(dentry) } {
+            // SAFETY: alive; may sleep, and takes no lock that the VFS holds here (`vfs_rmdir` does
+            // the same itself, later).
+            unsafe { bindings::shrink_dcache_parent(dentry) };
+        }
+        // The reference of whoever called `vfs_rmdir`, and its own.
+        self.hide(2)
+    }
+
+    fn hide(self, references: i32) -> Option<Alone<'a, T>> {
+        // SAFETY: the entry is alive and positive.
+        if !unsafe { bindings::d_drop_sole(self.dentry().as_ptr(), references) } {
+            return None;
+        }
+        // SAFETY: the inode is alive. Nobody looks for its number: it had one name, hidden now.
+        unsafe { bindings::remove_inode_hash(self.1.as_ptr()) };
+        Some(Alone(self))
+    }
+}
+
+impl<T: FileSystem> Alone<'_, T> {
+    /// The name was removed: it stays hidden.
+    pub fn removed(self) {
+        mem::forget(self);
+    }
+}
+
+impl<T: FileSystem> Drop for Alone<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: alive, and taken out of the table by `hide`; its number is its own still.
+        unsafe { bindings::insert_inode_hash(self.0 .1.as_ptr()) };
+        // SAFETY: alive, and unhashed by `hide`; the directory is still locked.
+        unsafe { bindings::d_rehash(self.0.dentry().as_ptr()) };
     }
 }
 

@@ -10,12 +10,12 @@
 use crate::apply::{STEP_PAGES, TARGET_NODES};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::extents::{self, Piece};
+use crate::extents::{self, joins, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
 use crate::locked::{Effects, Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
 use crate::tree::{Arena, Root};
-use format::inode::ORPHAN;
+use format::inode::{Fork, ORPHAN};
 use format::log::Kind;
 use format::rmap::Owner;
 use format::units::{count, index};
@@ -160,6 +160,9 @@ fn prepare_map(
     let mut extents = 0u64;
     for extent in list {
         let piece = Piece::decode(env, ino, extent)?;
+        if load_for_hole(env, locked, ino, &piece)? {
+            continue;
+        }
         let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(&piece))?;
         extents = extents.saturating_add(more);
     }
@@ -256,6 +259,31 @@ fn leaves_right(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, to: FileBlock)
         extents::At::Extent(piece) => piece.file < to,
         extents::At::Hole(_) => false,
     })
+}
+
+/// Loads what a piece in the place of a hole touches in both maps: its own record, or those of the
+/// neighbours with which it joins. `false`, if the file has something there.
+fn load_for_hole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result<bool> {
+    let inode = locked.inode(ino)?;
+    let around = extents::vicinity(env, inode, piece.file)?;
+    if !around.is_hole_to(piece.end()) {
+        return Ok(false);
+    }
+    let tree = inode.fork() == Fork::Tree;
+    let left = around.left.filter(|left| joins(env, left, piece).is_some());
+    let right = around
+        .right
+        .filter(|right| joins(env, piece, right).is_some());
+    for joined in [left, right].iter().flatten() {
+        if tree {
+            locked.inode(ino)?.load_path(env, joined.file.raw())?;
+        }
+        load_record(env, locked, ino, joined)?;
+    }
+    if left.is_none() {
+        load_record(env, locked, ino, piece)?;
+    }
+    Ok(true)
 }
 
 /// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.

@@ -260,12 +260,28 @@ impl State<'_> {
 
     /// Removes a name. The inode stays as an orphan if it was the last one: see [`State::reap`].
     pub fn unlink(&mut self, dir: Ino, name: &[u8], rmdir: bool, time: u64) -> Result<Ino> {
+        self.unlink_as(dir, name, rmdir, false, time)
+    }
+
+    /// [`State::unlink`] of an inode that nobody uses: it ends with its last name if it can.
+    pub fn remove(&mut self, dir: Ino, name: &[u8], rmdir: bool, time: u64) -> Result<Ino> {
+        self.unlink_as(dir, name, rmdir, true, time)
+    }
+
+    fn unlink_as(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        rmdir: bool,
+        alone: bool,
+        time: u64,
+    ) -> Result<Ino> {
         let mut owners = |state: &mut Self| {
             let ino = state.lookup(dir, name)?;
             Self::two(dir, ino)
         };
         self.run(&mut owners, &mut |env, locked, work| {
-            plan::plan_unlink(env, locked, work, dir, name, rmdir, time)
+            plan::plan_unlink(env, locked, work, dir, name, rmdir, alone, time)
         })
     }
 

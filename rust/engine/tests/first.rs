@@ -71,3 +71,47 @@ fn a_file_outlives_a_power_cut() {
     let (_, found) = State::mount(&other, Mode::Read).unwrap();
     assert!(found.clean);
 }
+
+/// An inode that nobody uses ends with its last name, if it has nothing else to give back; and a
+/// power cut finds it gone, or there.
+#[test]
+fn an_inode_ends_with_its_last_name() {
+    let ram = Ram::new(16 << 20);
+    mkfs(&ram, &options(16 << 20)).unwrap();
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let kind = |mode| NewInode {
+        mode: mode | 0o755,
+        time: 5,
+        ..NewInode::default()
+    };
+    let (file, dir) = (kind(S_IFREG), kind(S_IFDIR));
+    let before = state.inode_count();
+    let d = state.create(Ino::ROOT, b"d", None, &dir, &[]).unwrap();
+    let a = state.create(d, b"a", None, &file, &[]).unwrap();
+    state.link(d, b"b", a, 6).unwrap();
+    let full = state.create(d, b"full", None, &file, &[]).unwrap();
+    state.write(full, 0, b"bytes", 6).unwrap();
+
+    // It has another name; it has blocks; it is not empty.
+    state.remove(d, b"a", false, 7).unwrap();
+    assert_eq!(state.inode(a, |_, inode| Ok(inode.core.nlink.get())), Ok(1));
+    state.remove(d, b"full", false, 7).unwrap();
+    state.reap(full).unwrap();
+    assert!(state.remove(Ino::ROOT, b"d", true, 7).is_err());
+
+    state.remove(d, b"b", false, 8).unwrap();
+    assert!(state.inode(a, |_, _| Ok(())).is_err());
+    state.remove(Ino::ROOT, b"d", true, 9).unwrap();
+    assert_eq!(state.inode_count(), before);
+
+    let cut = Ram::from_image(ram.image());
+    let (mut state, found) = State::mount(&cut, Mode::Write).unwrap();
+    assert!(found.records > 0);
+    assert_eq!(state.inode_count(), before);
+    assert!(state.lookup(Ino::ROOT, b"d").is_err());
+    assert_eq!(state.reap_all(), Ok(0));
+    // The numbers can be had again.
+    let again = state.create(Ino::ROOT, b"e", None, &file, &[]).unwrap();
+    assert!([a, d, full].contains(&again));
+    state.unmount().unwrap();
+}
