@@ -171,8 +171,7 @@ fn make(
     let now = blank.current_time();
     let params = Params {
         permissions: mode.permissions(),
-        uid: blank.uid(),
-        gid: blank.gid(),
+        ids: None,
         nlink: if let Nature::Directory { .. } = nature {
             2
         } else {

@@ -141,8 +141,7 @@ fn params(record: &Record) -> Result<Params<NameTest>> {
     Ok(Params {
         nature: nature(record)?,
         permissions: record.mode.permissions(),
-        uid: record.uid,
-        gid: record.gid,
+        ids: Some((record.uid, record.gid)),
         nlink: record.nlink,
         size: record.target.as_ref().map_or(0, |t| t.len() as i64),
         blocks: 0,

@@ -125,6 +125,21 @@ pub fn newborn(record: &Record<'_>) -> Option<Ino> {
     }
 }
 
+/// What of a record replay has to look at, and a plan has just decided: whether the cookie is one
+/// that its name may have.
+pub fn verify(env: &dyn Env, record: &Record<'_>) -> Result {
+    let (dir, name, cookie) = match record {
+        Record::Create(r, name, _) if r.dir.get() != 0 => (r.dir, *name, r.cookie),
+        Record::Link(r, name) => (r.dir, *name, r.cookie),
+        Record::Rename(r, name) if !name.is_empty() => (r.new_dir, *name, r.new_cookie),
+        _ => return Ok(()),
+    };
+    match dir::cookie_fits(env, name, cookie.get()) {
+        true => Ok(()),
+        false => Err(Check::RecordState.inode(Ino::new(dir.get()))),
+    }
+}
+
 /// The most nodes of the target of a symbolic link: five pieces, of which four fit in a node.
 pub const TARGET_NODES: u64 = 5;
 

@@ -39,18 +39,12 @@ use format::node::Kind;
 use format::rmap::{Owner, Value as RmapValue};
 use format::units::{count, index, Ino};
 use format::{Block, Blocks, Epoch, Group};
-use memory::{Box, Vec};
+use memory::Box;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Free places that a group keeps in hand beyond what an ordinary operation may use: for freeing
 /// operations, copy-on-write and replay.
 pub const PLACES_IN_HAND: u64 = 12;
-
-/// The frames of an inode that is no longer in core and not yet settled on the media.
-struct Adopted {
-    ino: Ino,
-    frames: Frames,
-}
 
 /// One group: reverse map, inode tree, node chunks, counts.
 pub struct GroupObject {
@@ -68,7 +62,6 @@ pub struct GroupObject {
     epoch: Epoch,
     dirty: bool,
     at_cut: Option<format::group::Item>,
-    adopted: Vec<Adopted>,
 }
 
 impl GroupObject {
@@ -89,7 +82,6 @@ impl GroupObject {
             epoch: Epoch::new(0),
             dirty: false,
             at_cut: None,
-            adopted: Vec::new(),
         }
     }
 
@@ -245,9 +237,6 @@ impl GroupObject {
     /// returns the item of the cut, or `None` if nothing of this group belongs to it.
     pub fn collect(&mut self, env: &dyn Env, before: Epoch) -> Result<Option<format::group::Item>> {
         self.frames.flush(env, before)?;
-        for adopted in self.adopted.iter_mut() {
-            adopted.frames.flush(env, before)?;
-        }
         if let Some(item) = self.at_cut.take() {
             return Ok(Some(item));
         }
@@ -258,18 +247,6 @@ impl GroupObject {
         Ok(None)
     }
 
-    /// Forgets frames of inodes that are home since checkpoint `done`.
-    pub fn settle(&mut self, done: Epoch) {
-        let mut at = 0;
-        while let Some(adopted) = self.adopted.get(at) {
-            if adopted.frames.is_settled(done) {
-                drop(self.adopted.swap_remove(at));
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
-    }
-
     /// Drops clean nodes, for a kernel that is short of memory.
     pub fn shrink(&mut self, done: Epoch) {
         self.frames.evict_clean(done);
@@ -278,22 +255,6 @@ impl GroupObject {
     /// Bytes of checkpoint area that changes since the last call will need.
     pub fn take_charge(&mut self) -> u64 {
         self.frames.take_charge()
-    }
-
-    /// Keeps the frames of an inode that leaves core before they are home.
-    pub fn adopt(&mut self, ino: Ino, frames: Frames) -> Result<(), Frames> {
-        if self.adopted.reserve(1).is_err() {
-            return Err(frames);
-        }
-        // Room was made above.
-        let _ = self.adopted.push(Adopted { ino, frames });
-        Ok(())
-    }
-
-    /// Gives the frames of an inode back that comes into core again.
-    pub fn reclaim(&mut self, ino: Ino) -> Option<Frames> {
-        let at = self.adopted.iter().position(|a| a.ino == ino)?;
-        self.adopted.swap_remove(at).map(|a| a.frames)
     }
 
     /// The reverse map, for reading.

@@ -25,7 +25,7 @@ use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
 use format::log::{self, SetAttr};
 use format::node::Kind;
 use format::{Block, FileSize, Ino};
-use memory::Vec;
+use memory::{Box, Vec};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of the longest inode item.
@@ -124,8 +124,8 @@ pub fn is_kind(mode: u16) -> bool {
 pub(crate) fn put(to: &mut [u8], at: usize, from: &[u8]) -> Option<()> {
     let end = at.checked_add(from.len())?;
     let to = to.get_mut(at..end)?;
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
+    if to.len() == from.len() {
+        to.copy_from_slice(from);
     }
     Some(())
 }
@@ -150,13 +150,17 @@ impl<'a> Reader<'_, 'a> {
     }
 }
 
+/// The nodes of an inode without a tree.
+static NO_FRAMES: Frames = Frames::new();
+
 /// One inode in core.
 pub struct InodeObject {
     ino: Ino,
     /// The decoded item. Changed only by `apply` and by lazy times.
     pub core: Core,
     pub(crate) inline: Inline,
-    pub(crate) frames: Frames,
+    /// The nodes of the fork's tree; nothing before there is one.
+    frames: Option<Box<Frames>>,
     /// Times in `core` that are newer than in the item: `SET_*` bits.
     pub lazy: u32,
 }
@@ -168,7 +172,7 @@ impl InodeObject {
             ino,
             core,
             inline: Inline::EMPTY,
-            frames: Frames::new(),
+            frames: None,
             lazy: 0,
         }
     }
@@ -191,8 +195,7 @@ impl InodeObject {
             self.reserve()?;
         }
         if target > INLINE_MAX {
-            self.frames
-                .reserve(format::units::index(crate::apply::TARGET_NODES))?;
+            self.reserve_frames(crate::apply::TARGET_NODES)?;
         }
         Ok(())
     }
@@ -249,9 +252,6 @@ impl InodeObject {
         group.inode_tree_mut().loading(env, |tree| {
             self.fill(tree.get(key)?.ok_or(Error::NotFound)?)
         })?;
-        if let Some(frames) = group.reclaim(self.ino) {
-            self.frames = frames;
-        }
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl InodeObject {
 
     /// The fork's tree, for reading; empty if it has none.
     pub fn tree(&self) -> Tree<'_> {
-        Tree::new(self.tree_kind(), self.ino.raw(), self.root(), &self.frames)
+        Tree::new(self.tree_kind(), self.ino.raw(), self.root(), self.frames())
     }
 
     /// Runs `f` on the fork's tree with its root taken out of the core and put back.
@@ -340,12 +340,8 @@ impl InodeObject {
     ) -> Result<R> {
         let mut root = self.root();
         let kind = self.tree_kind();
-        let result = f(&mut TreeMut::new(
-            kind,
-            self.ino.raw(),
-            &mut root,
-            &mut self.frames,
-        ));
+        let ino = self.ino.raw();
+        let result = f(&mut TreeMut::new(kind, ino, &mut root, self.frames_mut()?));
         self.core.root.set(root.block.raw());
         self.core.level = root.level;
         if root.block.raw() == 0 && self.fork() == Fork::Tree {
@@ -371,8 +367,13 @@ impl InodeObject {
         f: &mut dyn FnMut(&Reader<'_, '_>) -> Result<R>,
     ) -> Result<R> {
         let (ino, kind, mut root) = (self.ino, self.tree_kind(), self.root());
+        if root.is_empty() {
+            return f(&self.reader(&self.tree()));
+        }
+        self.frames_mut()?;
         let (core, inline) = (&self.core, self.inline.get());
-        TreeMut::new(kind, ino.raw(), &mut root, &mut self.frames).loading(env, |tree| {
+        let frames = self.frames.as_deref_mut().ok_or(Error::NoMemory)?;
+        TreeMut::new(kind, ino.raw(), &mut root, frames).loading(env, |tree| {
             f(&Reader {
                 ino,
                 core,
@@ -390,9 +391,7 @@ impl InodeObject {
         key: u64,
         f: &mut dyn FnMut(&Reader<'_, '_>) -> Result<R>,
     ) -> Result<R> {
-        if self.core.root.get() != 0 {
-            self.load_path(env, key)?;
-        }
+        self.load_path(env, key)?;
         self.retry(env, f)
     }
 
@@ -408,6 +407,9 @@ impl InodeObject {
 
     /// Loads the nodes on the way to a key of the fork's tree, and those next to it.
     pub(crate) fn load_path(&mut self, env: &dyn Env, key: u64) -> Result {
+        if self.core.root.get() == 0 {
+            return Ok(());
+        }
         self.with_tree(&mut |tree| tree.load_path(env, [key, 0, 0]))
     }
 
@@ -499,28 +501,47 @@ impl InodeObject {
         group.inode_add(env, arena, ino, self.item()?)
     }
 
-    /// Gives the frames away, when the inode leaves core.
-    pub fn into_frames(self) -> Frames {
-        self.frames
+    fn frames(&self) -> &Frames {
+        self.frames.as_deref().unwrap_or(&NO_FRAMES)
+    }
+
+    /// The nodes of the fork's tree; gets memory for their table if there is none yet.
+    pub(crate) fn frames_mut(&mut self) -> Result<&mut Frames> {
+        if self.frames.is_none() {
+            self.frames = Some(Box::new(Frames::new())?);
+        }
+        self.frames.as_deref_mut().ok_or(Error::NoMemory)
+    }
+
+    /// Makes room for `n` new nodes.
+    pub(crate) fn reserve_frames(&mut self, n: u64) -> Result {
+        let n = usize::try_from(n).map_err(|_| Error::TooLong)?;
+        Ok(self.frames_mut()?.reserve(n)?)
     }
 
     /// Whether anything of the fork is not home yet.
     pub fn is_settled(&self, done: format::Epoch) -> bool {
-        self.frames.is_settled(done)
+        self.frames().is_settled(done)
     }
 
     /// The checkpoint collects the fork's nodes of epochs before `before`.
     pub fn collect(&mut self, env: &dyn Env, before: format::Epoch) -> Result {
-        self.frames.flush(env, before)
+        match &mut self.frames {
+            Some(frames) => frames.flush(env, before),
+            None => Ok(()),
+        }
     }
 
     /// Drops clean nodes.
     pub fn shrink(&mut self, done: format::Epoch) {
-        self.frames.evict_clean(done);
+        if let Some(frames) = &mut self.frames {
+            frames.evict_clean(done);
+        }
     }
 
     /// Bytes of checkpoint area that changes since the last call will need.
     pub fn take_charge(&mut self) -> u64 {
-        self.frames.take_charge()
+        let frames = self.frames.as_mut();
+        frames.map_or(0, |frames| frames.take_charge())
     }
 }

@@ -36,6 +36,7 @@ impl<'a> Locked<'a> {
     /// Nobody.
     pub const fn new() -> Self {
         Self {
+            // Filled from the front, so that the first that is empty ends a search.
             groups: [const { None }; MAX_GROUPS],
             inodes: [const { None }; MAX_INODES],
         }
@@ -85,12 +86,12 @@ impl<'a> Locked<'a> {
 
     /// All groups that are held.
     pub fn groups<'s>(&'s mut self) -> impl Iterator<Item = &'s mut GroupObject> + use<'s, 'a> {
-        self.groups.iter_mut().flatten().map(|group| &mut **group)
+        self.groups.iter_mut().map_while(Option::as_deref_mut)
     }
 
     /// All inodes that are held.
     pub fn inodes<'s>(&'s mut self) -> impl Iterator<Item = &'s mut InodeObject> + use<'s, 'a> {
-        self.inodes.iter_mut().flatten().map(|inode| &mut **inode)
+        self.inodes.iter_mut().map_while(Option::as_deref_mut)
     }
 
     /// Bytes of checkpoint area that the changes since the last call will need.
@@ -108,9 +109,8 @@ fn find_group<'s>(
 ) -> Result<&'s mut GroupObject> {
     groups
         .iter_mut()
-        .flatten()
+        .map_while(Option::as_deref_mut)
         .find(|group| group.number() == number)
-        .map(|group| &mut **group)
         .ok_or(Error::Invalid)
 }
 
@@ -120,9 +120,8 @@ fn find_inode<'s>(
 ) -> Result<&'s mut InodeObject> {
     inodes
         .iter_mut()
-        .flatten()
+        .map_while(Option::as_deref_mut)
         .find(|inode| inode.ino() == ino)
-        .map(|inode| &mut **inode)
         .ok_or(Error::Invalid)
 }
 

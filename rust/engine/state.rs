@@ -246,6 +246,7 @@ impl<'m> State<'m> {
                 apply::groups_of_range(&self.env, inode, *from, *to, &mut who)?;
             }
         }
+        apply::verify(&self.env, record)?;
         let mut arena = core::mem::take(&mut self.work.arena);
         let mut effects = Effects::new();
         let result = self.with(&who, born, |env, locked| {
@@ -519,9 +520,6 @@ impl<'m> State<'m> {
         checkpoint::go_home(&self.env, &mut self.sb, &self.geometry, clean)?;
         checkpoint::release(&self.sb, &mut self.rings.iter_mut());
         self.charge = 0;
-        for open in self.groups.iter_mut() {
-            open.object.settle(epoch);
-        }
         Ok(())
     }
 

@@ -105,8 +105,7 @@ pub(crate) fn params(mount: &Mount, object: &mut InodeObject) -> Result<Params<F
     Ok(Params {
         nature,
         permissions: mode & 0o7777,
-        uid: core.uid.get(),
-        gid: core.gid.get(),
+        ids: Some((core.uid.get(), core.gid.get())),
         nlink: core.nlink.get(),
         size: i64::try_from(core.size.get()).unwrap_or(i64::MAX),
         blocks: core.blocks.get().saturating_mul(8),

@@ -85,7 +85,7 @@ impl<'a> Needs<'a> {
 
     /// The inodes, in the order in which they were named.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &'a Arc<Owner>> + '_ {
-        self.owners.iter().flatten().copied()
+        self.owners.iter().map_while(|owner| *owner)
     }
 
     /// Sorts both lists into locking order.
@@ -143,13 +143,17 @@ impl<'a> Held<'a> {
     ) -> engine::Result<()> {
         needs.sort();
         let mut rank = 0;
-        for (slot, owner) in self.maps.iter_mut().zip(needs.owners.iter().flatten()) {
+        for (slot, owner) in self.maps.iter_mut().zip(needs.owners()) {
             let nesting = Nesting::new(rank).ok_or(engine::Error::Invalid)?;
             *slot = Some(owner.map.write_nested(nesting));
             rank += 1;
         }
         rank = 0;
-        for (slot, group) in self.groups.iter_mut().zip(needs.groups.iter().flatten()) {
+        for (slot, group) in self
+            .groups
+            .iter_mut()
+            .zip(needs.groups.iter().map_while(Option::as_ref))
+        {
             let nesting = Nesting::new(rank).ok_or(engine::Error::Invalid)?;
             *slot = Some(mount.slot(*group)?.object.write_nested(nesting));
             rank += 1;
@@ -165,11 +169,16 @@ impl<'a> Held<'a> {
         needs: &Needs<'_>,
         locked: &mut Locked<'l>,
     ) -> engine::Result<()> {
-        let numbers = needs.groups.iter().flatten();
-        for (guard, number) in self.groups.iter_mut().flatten().zip(numbers) {
+        let numbers = needs.groups.iter().map_while(Option::as_ref);
+        for (guard, number) in self
+            .groups
+            .iter_mut()
+            .map_while(Option::as_mut)
+            .zip(numbers)
+        {
             locked.add_group(guard.open(world, *number)?)?;
         }
-        for guard in self.maps.iter_mut().flatten() {
+        for guard in self.maps.iter_mut().map_while(Option::as_mut) {
             locked.add_inode(guard)?;
         }
         Ok(())

@@ -224,7 +224,9 @@ fn fill(
     ino: Ino,
     owner: kernel::sync::Arc<Owner>,
 ) -> Result<Filled<Ferrox>> {
-    let params = inode::params(mount, &mut owner.map.write())?;
+    let mut params = inode::params(mount, &mut owner.map.write())?;
+    // As `init_owner` gave them to the blank, and the blank to the record.
+    params.ids = None;
     let new = blank.insert(ino.raw())?;
     Ok(new.fill(params, InodeData::new(owner))?)
 }

@@ -246,8 +246,8 @@ impl Checker<'_> {
         let mut watch = super::forks::Watch::new(ino, core);
         if fork == Fork::Tree {
             let frames = match in_core {
-                Some(in_core) => &mut in_core.frames,
-                None => &mut inode.frames,
+                Some(in_core) => in_core.frames_mut()?,
+                None => inode.frames_mut()?,
             };
             let tree = &mut TreeMut::new(kind, ino.raw(), &mut root, frames);
             tree.walk(env, &mut |visit| match visit {

@@ -177,9 +177,7 @@ impl Ring {
         let crc = media.crc32c(volume.record_seed, header.as_bytes());
         let body = self.staging.get(HEADER_BYTES..end).ok_or(Error::Invalid)?;
         header.crc = media.crc32c(crc, body).into();
-        for (to, from) in self.staging.iter_mut().zip(header.as_bytes()) {
-            *to = *from;
-        }
+        crate::inode::put(&mut self.staging, 0, header.as_bytes()).ok_or(Error::Invalid)?;
 
         // ORDER: the stores of one record may reach the media in any order, torn at eight bytes:
         // the checksum tells. All of them are durable before the caller lets the ring's lock go:

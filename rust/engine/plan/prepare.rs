@@ -85,7 +85,7 @@ impl Tally {
     fn settle(&self, locked: &mut Locked<'_>, freeing: bool) -> Result<u64> {
         let hand = if freeing { 0 } else { PLACES_IN_HAND };
         let mut all = 0u64;
-        for (number, places) in self.0.iter().flatten() {
+        for (number, places) in self.0.iter().map_while(Option::as_ref) {
             let group = locked.group(*number)?;
             if *places > 0 && group.chunks().free() < places.saturating_add(hand) {
                 return Err(Error::NoPlaces(*number));
@@ -353,9 +353,7 @@ fn need(
             .fork
             .saturating_mul(count(inode.root().need()))
             .saturating_add(1);
-        inode
-            .frames
-            .reserve(usize::try_from(fork).map_err(|_| Error::TooLong)?)?;
+        inode.reserve_frames(fork)?;
     }
     let items = group.need(0, grows.items);
     tally.add(group.number(), items.saturating_add(fork))?;

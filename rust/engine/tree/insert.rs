@@ -193,6 +193,14 @@ impl TreeMut<'_> {
         let kind = self.kind;
         let leaf = self.leaf(found)?;
         let slot = kind.leaf_slot();
+        let alone = self.root.level == 0 || (at > 0 && !kind.is_interval());
+        if !replace && alone && leaf.gap() >= slot.saturating_add(value.len()) {
+            // What most insertions are: the leaf has room, and no node above has to know.
+            self.slots_move(found);
+            let mut edit = self.frames.edit_at(env, found.leaf)?;
+            let done = change::insert_item(&mut edit, kind, at, key, value);
+            return done.ok_or(self.broken_at(found));
+        }
         let old = match replace {
             true => Some(leaf.value(at).ok_or(self.broken_at(found))?),
             false => None,

@@ -178,10 +178,9 @@ pub struct Params<T: FileSystem> {
     pub nature: Nature<T>,
     /// The permission bits; type bits come from `nature`.
     pub permissions: u16,
-    /// The owner, as the media numbers it.
-    pub uid: u32,
-    /// The group, as the media numbers it.
-    pub gid: u32,
+    /// The owner and the group, as the media numbers them; `None` leaves those that
+    /// [`Blank::init_owner`] gave.
+    pub ids: Option<(u32, u32)>,
     /// The link count. Zero is right for an orphan.
     pub nlink: u32,
     /// The size in bytes; not negative.
@@ -284,8 +283,7 @@ impl<T: FileSystem> Blank<T> {
         Params {
             nature,
             permissions: self.mode().permissions(),
-            uid: self.uid(),
-            gid: self.gid(),
+            ids: None,
             nlink: 1,
             size,
             blocks: 0,
@@ -409,10 +407,12 @@ impl<T: FileSystem> New<T> {
         unsafe { (*p).i_flags |= params.flags.bits() };
         // SAFETY: as above.
         unsafe { (*p).i_blocks = params.blocks };
-        // SAFETY: the inode is ours.
-        unsafe { bindings::i_uid_write(p, params.uid) };
-        // SAFETY: as above.
-        unsafe { bindings::i_gid_write(p, params.gid) };
+        if let Some((uid, gid)) = params.ids {
+            // SAFETY: the inode is ours.
+            unsafe { bindings::i_uid_write(p, uid) };
+            // SAFETY: as above.
+            unsafe { bindings::i_gid_write(p, gid) };
+        }
         object.set_nlink(params.nlink);
         object.set_size(params.size);
         object.set_atime(params.atime);
