@@ -152,18 +152,18 @@ impl<'a> Iterator for InlineEntries<'a> {
 /// missing in DRAM.
 pub fn slot(env: &dyn Env, dir: &InodeObject, name: &[u8]) -> Result<Slot> {
     let tree = dir.tree();
-    find_slot(&dir.reader(&tree), name, first_cookie(env, name))
+    find_slot(&dir.reader(&tree), name, &mut Seek::new(env, name))
 }
 
 /// [`slot`], loading the nodes that it needs.
 pub fn slot_loading(env: &dyn Env, dir: &mut InodeObject, name: &[u8]) -> Result<Slot> {
-    let first = first_cookie(env, name);
+    let mut seek = Seek::new(env, name);
     if dir.fork() == Fork::Tree {
-        if let Some(slot) = slot_in_leaf(env, dir, name, first)? {
+        if let Some(slot) = slot_in_leaf(env, dir, name, &seek)? {
             return Ok(slot);
         }
     }
-    dir.retry_at(env, first, &mut |dir| find_slot(dir, name, first))
+    dir.retry(env, &mut |dir| find_slot(dir, name, &mut seek))
 }
 
 /// What nearly every name is: the only one of its hash, or of a hash that no name has.
@@ -172,9 +172,9 @@ fn slot_in_leaf(
     env: &dyn Env,
     dir: &mut InodeObject,
     name: &[u8],
-    first: u64,
+    seek: &Seek,
 ) -> Result<Option<Slot>> {
-    let (ino, last) = (dir.ino(), first | tie_mask());
+    let (ino, first, last) = (dir.ino(), seek.at, seek.last);
     let slot = |found| Slot { found, free: first };
     dir.with_tree(&mut |tree| {
         Ok(match tree.peek(env, [first, 0, 0])? {
@@ -189,16 +189,43 @@ fn slot_in_leaf(
     })
 }
 
-fn find_slot(dir: &Reader<'_, '_>, name: &[u8], first: u64) -> Result<Slot> {
-    let last = first | tie_mask();
-    let mut slot = Slot {
-        found: None,
-        free: first,
-    };
-    let mut full = false;
+/// How far a search among the entries of one hash has come. After a node had to be loaded it goes
+/// on from there: a hostile directory has 65536 of them, in thousands of nodes.
+struct Seek {
+    /// The first cookie that was not looked at.
+    at: u64,
+    last: u64,
+    slot: Slot,
+    /// All cookies of this hash are in use.
+    full: bool,
+}
+
+impl Seek {
+    fn new(env: &dyn Env, name: &[u8]) -> Self {
+        let first = first_cookie(env, name);
+        Self {
+            at: first,
+            last: first | tie_mask(),
+            slot: Slot {
+                found: None,
+                free: first,
+            },
+            full: false,
+        }
+    }
+}
+
+fn find_slot(dir: &Reader<'_, '_>, name: &[u8], seek: &mut Seek) -> Result<Slot> {
+    let Seek {
+        at,
+        last,
+        slot,
+        full,
+    } = seek;
+    let last = *last;
     let mut see = |entry: Entry<'_>| {
         if entry.cookie == slot.free {
-            full = slot.free == last;
+            *full = slot.free == last;
             slot.free = slot.free.saturating_add(1);
         }
         if entry.name == name {
@@ -206,8 +233,7 @@ fn find_slot(dir: &Reader<'_, '_>, name: &[u8], first: u64) -> Result<Slot> {
         }
     };
     if dir.fork() == Fork::Tree {
-        let mut at = first;
-        while let Some(([cookie, ..], value)) = dir.tree.at_or_after([at, 0, 0])? {
+        while let Some(([cookie, ..], value)) = dir.tree.at_or_after([*at, 0, 0])? {
             if cookie > last {
                 break;
             }
@@ -215,24 +241,24 @@ fn find_slot(dir: &Reader<'_, '_>, name: &[u8], first: u64) -> Result<Slot> {
             if entry.name == name {
                 // Found: nobody needs a free cookie, and no second search.
                 slot.found = Some((cookie, entry.ino, entry.kind));
-                return Ok(slot);
+                return Ok(*slot);
             }
             see(entry);
-            at = cookie.saturating_add(1);
+            *at = cookie.saturating_add(1);
         }
     } else {
         for entry in InlineEntries::new(dir.ino, dir.fork(), dir.inline()) {
             let (_, _, entry) = entry?;
-            if (first..=last).contains(&entry.cookie) {
+            if (*at..=last).contains(&entry.cookie) {
                 see(entry);
             }
         }
     }
-    if full && slot.found.is_none() {
+    if *full && slot.found.is_none() {
         // 65536 names of one 47-bit hash: nobody can make them without the seed.
         return Err(Error::NoSpace);
     }
-    Ok(slot)
+    Ok(*slot)
 }
 
 /// Calls `f` with the entries from cookie `from` on, in order. [`Error::NotLoaded`] may come

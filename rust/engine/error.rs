@@ -169,6 +169,7 @@ checks! {
     RecordShape = "record-shape", "a log record that verifies is malformed";
     RecordState = "record-state", "a log record does not fit the state it should change";
     RecordLost = "record-lost", "a bad log record has a valid later one behind it";
+    RecordNoise = "record-noise", "more of a ring seems to be records than fits in it";
     AreaHeader = "area-header", "the header of the valid checkpoint area is wrong";
     AreaBody = "area-body", "the body of the valid checkpoint area is wrong";
     GroupItem = "group-item", "a group's item is malformed or of a group that does not exist";

@@ -132,6 +132,18 @@ fn inline(inode: &InodeObject) -> &[Extent] {
     list(inode.fork(), inode.inline())
 }
 
+/// Whether the extents of an inode item rise and do not overlap: searches rely on it.
+pub(crate) fn in_order(bytes: &[u8]) -> bool {
+    let mut end = 0;
+    let list = list(Fork::InlineExtents, bytes);
+    list.iter().all(|extent| {
+        let file = extent.file.get();
+        let behind = file >= end;
+        end = file.saturating_add(extent.len.get().into());
+        behind
+    })
+}
+
 fn list(fork: Fork, bytes: &[u8]) -> &[Extent] {
     match fork {
         Fork::InlineExtents => <[Extent]>::ref_from_bytes(bytes).unwrap_or(&[]),
@@ -192,8 +204,12 @@ fn find(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<At> {
             return Ok(At::Extent(piece));
         }
     }
-    let next = after(env, inode, at)?;
-    Ok(At::Hole(next.map_or(FileBlock::END, |piece| piece.file)))
+    let next = after(env, inode, at)?.map_or(FileBlock::END, |piece| piece.file);
+    // Who steps over a hole must come to its end.
+    match next > at || next == FileBlock::END {
+        true => Ok(At::Hole(next)),
+        false => Err(Check::ExtentOverlap.inode(inode.ino)),
+    }
 }
 
 fn find_next(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Option<Piece>> {
@@ -495,15 +511,19 @@ impl Editor<'_, '_, '_> {
         keep: Option<&Piece>,
         effects: &mut Effects,
     ) -> Result {
+        // Each round goes on behind what it took out: extents that contradict each other end it
+        // as others do.
+        let mut at = from;
         loop {
             let env = self.env;
             let inode = self.inode()?;
-            let Some(piece) = next_loading(env, inode, from)? else {
+            let Some(piece) = next_loading(env, inode, at)? else {
                 return Ok(());
             };
-            let Some(gone) = piece.clip(from, to) else {
+            let Some(gone) = piece.clip(at, to) else {
                 return Ok(());
             };
+            at = gone.end();
             let left = piece.clip(FileBlock::new(0), gone.file);
             let right = piece.clip(gone.end(), FileBlock::END);
             match &left {

@@ -44,8 +44,10 @@ pub const MIN_AREA_BLOCKS: u64 = 64;
 const MAX_AREA_BLOCKS: u64 = 8192;
 /// The most blocks that [`Geometry::plan`] gives a ring: 2 MiB.
 const MAX_RING_BLOCKS: u64 = 512;
-/// The largest area or ring that is believed: 1 GiB.
-const SANE_BLOCKS: u64 = 1 << 18;
+/// The largest ring and the largest area that are believed: eight times what [`Geometry::plan`]
+/// makes. What a mount reads, and may have to keep of it in DRAM, is bounded by them.
+const SANE_RING_BLOCKS: u64 = 8 * MAX_RING_BLOCKS;
+const SANE_AREA_BLOCKS: u64 = 8 * MAX_AREA_BLOCKS;
 /// The smallest group that [`Geometry::plan`] chooses by itself: 16 MiB.
 const DEFAULT_GROUP_MIN: u64 = 4096;
 /// The largest group that [`Geometry::plan`] chooses by itself: 1 GiB.
@@ -256,8 +258,8 @@ impl Geometry {
             || groups_of(total, self.group_blocks.raw()) != Some(self.groups)
             || self.rings == 0
             || index(u64::from(self.rings)) > MAX_RINGS
-            || !(MIN_RING_BLOCKS..=SANE_BLOCKS).contains(&self.ring_blocks.raw())
-            || !(MIN_AREA_BLOCKS..=SANE_BLOCKS).contains(&self.area_blocks.raw())
+            || !(MIN_RING_BLOCKS..=SANE_RING_BLOCKS).contains(&self.ring_blocks.raw())
+            || !(MIN_AREA_BLOCKS..=SANE_AREA_BLOCKS).contains(&self.area_blocks.raw())
             || self.group_nodes < group_nodes_for(self.groups)
         {
             return Err(bad);

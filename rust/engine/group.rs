@@ -566,6 +566,9 @@ impl GroupObject {
         let mut map = FreeMap::new(start, env.volume().group_len(self.number))?;
         let mut bad = None;
         let mut resume: Key = [0; 3];
+        // One past the last block that was marked: however many records hold the same blocks, each
+        // block is marked once.
+        let mut marked = 0u64;
         self.rmap_mut().loading(env, |tree| {
             // After a node had to be loaded this goes on with the last record it saw; to mark a
             // record twice is harmless.
@@ -575,7 +578,12 @@ impl GroupObject {
                 let [start, ..] = key;
                 match RmapValue::read_from_bytes(value) {
                     Ok(value) => {
-                        map.occupy(Block::new(start), Blocks::new(value.len.get().into()));
+                        let end = start.saturating_add(value.len.get().into());
+                        let from = start.max(marked);
+                        if let Some(len) = end.checked_sub(from) {
+                            map.occupy(Block::new(from), Blocks::new(len));
+                            marked = end;
+                        }
                         ControlFlow::Continue(())
                     }
                     Err(_) => {

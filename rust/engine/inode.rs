@@ -17,6 +17,7 @@
 
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
+use crate::extents;
 use crate::frames::Frames;
 use crate::group::GroupObject;
 use crate::tree::{Arena, Root, Tree, TreeMut};
@@ -274,10 +275,12 @@ impl InodeObject {
         let size = self.core.size.get() <= FileSize::MAX.raw();
         let root = (fork == Fork::Tree) == (self.core.root.get() != 0);
         let level = self.core.level <= format::node::MAX_LEVEL;
-        if fits && known && size && root && level {
-            Ok(())
-        } else {
-            Err(item)
+        if !(fits && known && size && root && level) {
+            return Err(item);
+        }
+        match fork == Fork::InlineExtents && !extents::in_order(self.inline.get()) {
+            true => Err(Check::ExtentOverlap.inode(self.ino)),
+            false => Ok(()),
         }
     }
 

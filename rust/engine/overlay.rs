@@ -10,12 +10,12 @@
 //! # Invariants
 //!
 //! * Made only from an [`Area`] that was verified as a whole.
-//! * Sorted by home; two entries of one home (no checkpoint makes them) are applied in the order
-//!   in which copying home would.
+//! * Sorted by home; no two entries are of one home: no checkpoint makes them, and an area full of
+//!   them would be gone through with each read of that node.
 
 use crate::area::Area;
 use crate::env::{lines_of, Media};
-use crate::error::{MediaError, Result};
+use crate::error::{Check, Error, MediaError, Place, Result};
 use crate::inode::put;
 use crate::sort;
 use format::units::{count, index, LINE, LINE_BYTES};
@@ -53,6 +53,12 @@ impl Overlay {
             Ok(overlay.patches.push(Patch { home, lines, at })?)
         })?;
         sort::by_key(&mut overlay.patches, |patch| (patch.home, patch.at));
+        let pairs = overlay.patches.iter().zip(overlay.patches.iter().skip(1));
+        for (one, next) in pairs {
+            if one.home == next.home {
+                return Err(Error::Corrupt(Check::AreaBody.at(Place::Byte(next.at))));
+            }
+        }
         Ok(overlay)
     }
 

@@ -33,7 +33,10 @@
 //!
 //! Levels sink by one with each step down, and every node is checked against the level at which
 //! it is met: no tree of nodes, however it is tied together, makes a search run in circles. When
-//! a node is loaded, its keys and its largest end are compared with what its parent says.
+//! a node is loaded, its keys and its largest end are compared with what its parent says. A second
+//! parent that points to it finds it loaded; so what goes from leaf to leaf sees to it that the
+//! keys rise, and what looks into many subtrees that each begins where its slot says. Without that,
+//! eight nodes could make a walk of 168^7 steps.
 //!
 //! # Locking
 //!

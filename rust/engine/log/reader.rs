@@ -14,7 +14,10 @@
 //! # Invariants
 //!
 //! Never more than one lap is read, whatever the bytes say, and a length is believed only within
-//! a record's bounds and the rest of the lap.
+//! a record's bounds and the rest of the lap. The search behind the end looks at what might be
+//! records, one of which can begin on every line and be 256 lines long: it gives up, with
+//! [`Check::RecordNoise`], when it has looked at four laps of them. Records do not overlap, so what
+//! was written here is one lap; the rest would have to be names that look like records.
 
 use super::{cut, footprint, RingCut, HEADER_BYTES, MAX_PAYLOAD};
 use crate::env::{Media, Volume};
@@ -155,6 +158,7 @@ impl<'a> RingReader<'a> {
     fn look_ahead(&self, scratch: &mut Vec<u8>) -> Result<()> {
         let mut window = Page::zeroed()?;
         let mut done = LINE;
+        let mut patience = self.bytes.saturating_mul(4);
         while done < self.left {
             let pos = self.after(self.pos, done);
             // A window ends at the end of the circle, of the lap, or of the page.
@@ -173,6 +177,10 @@ impl<'a> RingReader<'a> {
                 if header.magic == MAGIC && self.may_follow(header.seq.get()) {
                     let place = self.after(self.pos, done.saturating_add(at));
                     let left = self.left.saturating_sub(done).saturating_sub(at);
+                    let size = u64::from(header.len.get()).min(count(MAX_PAYLOAD));
+                    patience = patience
+                        .checked_sub(footprint(size))
+                        .ok_or(Error::Corrupt(Check::RecordNoise.at(self.place())))?;
                     if let Found::Valid(_) = self.probe(place, left, scratch)? {
                         return Err(Error::Corrupt(Check::RecordLost.at(self.place())));
                     }

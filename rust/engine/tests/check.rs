@@ -327,6 +327,7 @@ const ELSEWHERE: &[Check] = &[
     Check::RecordShape,
     Check::RecordState,
     Check::RecordLost,
+    Check::RecordNoise,
     Check::RootInode,
     Check::Unreadable,
 ];
@@ -503,6 +504,31 @@ fn record_lost() {
     let (at, _) = record(&ram, 3);
     poke(&ram, at + 40, b"rust");
     expect(Check::RecordLost, &ram);
+}
+
+#[test]
+fn record_noise() {
+    let ram = dirty();
+    let (sb, _) = engine::superblock::read(&ram).unwrap();
+    let bytes = sb.ring_blocks.get() * 4096;
+    // Behind the last record, on every line the head of a large one.
+    let header = format::log::Header {
+        magic: format::log::MAGIC,
+        crc: 1.into(),
+        len: 16_000.into(),
+        kind: 5.into(),
+        reserved: 0.into(),
+        seq: (sb.ring_cuts[0].seq.get() + 500).into(),
+        lsn: 500.into(),
+    };
+    for at in (bytes / 2..bytes).step_by(64) {
+        poke(
+            &ram,
+            sb.ring_start.get() * 4096 + at,
+            zerocopy::IntoBytes::as_bytes(&header),
+        );
+    }
+    expect(Check::RecordNoise, &ram);
 }
 
 #[test]

@@ -63,6 +63,12 @@ impl<'a> Tree<'a> {
                 return Err(error);
             }
         };
+        // A node that is in DRAM was compared with one parent only; another that points to it as
+        // well would have all beneath it searched again, and so on each level.
+        let first = node.key(0).ok_or(broken(block))?;
+        if first < bounds.low || bounds.high.is_some_and(|high| first >= high) {
+            return Err(Check::NodeOrder.block(block));
+        }
         // Nothing from here on begins before the end of the range.
         let stop = node.search(&[search.end, 0, 0]).unwrap_or_else(|at| at);
         for at in 0..stop.min(node.count()) {

@@ -68,7 +68,7 @@ impl<'a> Tree<'a> {
             let at = leaf.search(&key).unwrap_or_else(|at| at);
             return match leaf.item(at) {
                 Some(item) => Ok(Some(item)),
-                None => self.first_behind(*path),
+                None => self.first_behind(*path, &key),
             };
         }
         let mut path = Path::new(self.root);
@@ -77,12 +77,12 @@ impl<'a> Tree<'a> {
         if at < leaf.count() {
             return self.item(&leaf, at, &path);
         }
-        self.first_behind(path)
+        self.first_behind(path, &key)
     }
 
     /// The first item behind the leaf of `path`.
-    fn first_behind(&self, mut path: Path) -> Result<Option<Item<'a>>> {
-        match self.next_leaf(&mut path)? {
+    fn first_behind(&self, mut path: Path, key: &Key) -> Result<Option<Item<'a>>> {
+        match self.next_leaf(&mut path, key)? {
             Some(leaf) => self.item(&leaf, 0, &path),
             None => Ok(None),
         }
@@ -104,20 +104,20 @@ impl<'a> Tree<'a> {
         if let Some((leaf, path)) = self.pointed(&key) {
             return match before(&leaf) {
                 Some(at) => self.item(&leaf, at, path),
-                None => self.last_before(*path),
+                None => self.last_before(*path, &key),
             };
         }
         let mut path = Path::new(self.root);
         let leaf = self.descend(&mut path, &key)?;
         match before(&leaf) {
             Some(at) => self.item(&leaf, at, &path),
-            None => self.last_before(path),
+            None => self.last_before(path, &key),
         }
     }
 
     /// The last item before the leaf of `path`.
-    fn last_before(&self, mut path: Path) -> Result<Option<Item<'a>>> {
-        match self.previous_leaf(&mut path)? {
+    fn last_before(&self, mut path: Path, key: &Key) -> Result<Option<Item<'a>>> {
+        match self.previous_leaf(&mut path, key)? {
             Some(leaf) => self.item(&leaf, leaf.count().saturating_sub(1), &path),
             None => Ok(None),
         }
@@ -170,7 +170,10 @@ impl<'a> Tree<'a> {
                 }
                 at = at.saturating_add(1);
             }
-            match self.next_leaf(&mut path)? {
+            // Behind all of this leaf, and not before where the scan began.
+            let last = leaf.count().checked_sub(1).and_then(|at| leaf.key(at));
+            let behind = last.and_then(|last| successor(last, self.kind.key_words()));
+            match self.next_leaf(&mut path, &behind.map_or(key, |behind| behind.max(key)))? {
                 Some(next) => leaf = next,
                 None => return Ok(()),
             }
@@ -215,8 +218,12 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Steps to the first leaf behind that of `path`.
-    fn next_leaf(&self, path: &mut Path) -> Result<Option<Node<'a>>> {
+    /// Steps to the first leaf behind that of `path`, in which no key may be smaller than `least`.
+    ///
+    /// A node that is in DRAM was compared with *one* parent. Were another slot to point to it too,
+    /// the keys would begin anew there, and whoever goes on behind the last key that he saw would
+    /// go in circles: so what steps from leaf to leaf looks at the keys.
+    fn next_leaf(&self, path: &mut Path, least: &Key) -> Result<Option<Node<'a>>> {
         for level in 1..=self.root.level {
             let step = path.step(level);
             let node = self.node(step.block, level)?;
@@ -225,14 +232,19 @@ impl<'a> Tree<'a> {
                 path.set_slot(level, at);
                 let below = level.saturating_sub(1);
                 path.set(below, child);
-                return self.descend_from(path, below, |_| 0).map(Some);
+                let leaf = self.descend_from(path, below, |_| 0)?;
+                return match leaf.key(0).is_some_and(|key| key >= *least) {
+                    true => Ok(Some(leaf)),
+                    false => Err(Check::NodeOrder.block(path.step(0).block)),
+                };
             }
         }
         Ok(None)
     }
 
-    /// Steps to the last leaf before that of `path`.
-    fn previous_leaf(&self, path: &mut Path) -> Result<Option<Node<'a>>> {
+    /// Steps to the last leaf before that of `path`, in which no key may be larger than `most`: see
+    /// [`Tree::next_leaf`].
+    fn previous_leaf(&self, path: &mut Path, most: &Key) -> Result<Option<Node<'a>>> {
         for level in 1..=self.root.level {
             let step = path.step(level);
             let node = self.node(step.block, level)?;
@@ -241,7 +253,11 @@ impl<'a> Tree<'a> {
                 let below = level.saturating_sub(1);
                 path.set(below, node.child(at).ok_or(broken(step.block))?);
                 let last = |node: &Node<'a>| node.count().saturating_sub(1);
-                return self.descend_from(path, below, last).map(Some);
+                let leaf = self.descend_from(path, below, last)?;
+                return match leaf.key(last(&leaf)).is_some_and(|key| key <= *most) {
+                    true => Ok(Some(leaf)),
+                    false => Err(Check::NodeOrder.block(path.step(0).block)),
+                };
             }
         }
         Ok(None)
