@@ -267,13 +267,7 @@ impl<'m> State<'m> {
         if changed || self.sb.state.get() != STATE_DONE {
             self.checkpoint(false)?;
         }
-        let mount = self.sb.mount.get().checked_add(1).ok_or(Error::Invalid)?;
-        self.sb.mount.set(mount);
-        self.sb.lsn_base.set(self.lsn.raw());
-        self.sb.flags.set(0);
-        // ORDER: the number of the new life is durable in both copies before its first record is
-        // written: else a crash would leave records of two lives under one seed.
-        superblock::write(self.env.media, &mut self.sb)?;
+        superblock::begin_life(self.env.media, &mut self.sb, self.lsn)?;
         let volume = Volume::new(&self.sb);
         self.env.set_volume(volume);
         self.rings = self.make_rings()?;
@@ -596,6 +590,9 @@ impl<'m> State<'m> {
     /// that replayed in DRAM only, the inodes whose nodes are nowhere else.
     #[inline(never)]
     fn take_parts(&mut self) -> Result<Box<Parts>> {
+        if self.mode != Mode::Write {
+            self.rings = self.make_rings()?;
+        }
         let mut parts = Box::new(Parts {
             geometry: boxed(&self.geometry)?,
             volume: *self.env.volume(),
@@ -643,7 +640,7 @@ pub struct Parts {
     pub groups: Vec<Box<GroupObject>>,
     /// The group tree.
     pub group_tree: Box<GroupTree>,
-    /// The rings, empty; none after a mount that does not write.
+    /// The rings, empty: the next record of each goes where its last whole one ends.
     pub rings: Vec<Ring>,
     /// The last LSN.
     pub lsn: Lsn,

@@ -35,7 +35,7 @@ use format::superblock::{
     Superblock, COPY_A, COPY_B, FLAG_CLEAN, MAGIC, MAX_RINGS, STATE_DONE, STATE_VALID, VERSION,
 };
 use format::units::{index, BLOCK_BYTES, BLOCK_SIZE, LINE, LINE_BYTES};
-use format::{checksum, feature, Block};
+use format::{checksum, feature, Block, Lsn};
 use memory::Page;
 use zerocopy::{transmute_mut, transmute_ref};
 
@@ -299,6 +299,19 @@ pub fn write(media: &dyn Media, sb: &mut Super) -> Result<()> {
         sb.newest = which;
     }
     Ok(())
+}
+
+/// Begins another life of the filesystem: the next mount number, and LSNs behind `lsn`, the last of
+/// the life before. All that the records of that life say is home, and "done" durable: none of them
+/// verifies any more.
+pub fn begin_life(media: &dyn Media, sb: &mut Super, lsn: Lsn) -> Result<()> {
+    let mount = sb.mount.get().checked_add(1).ok_or(Error::Invalid)?;
+    sb.mount.set(mount);
+    sb.lsn_base.set(lsn.raw());
+    sb.flags.set(0);
+    // ORDER: the number of the new life is durable in both copies before its first record is
+    // written: else a crash would leave records of two lives under one seed.
+    write(media, sb)
 }
 
 /// Whether `other`, a copy that does not verify, may be what a power cut left of an update of

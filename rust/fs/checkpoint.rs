@@ -43,8 +43,9 @@ impl Mount {
         result
     }
 
+    /// The same, with the checkpoint lock held.
     #[inline(never)]
-    fn checkpoint_steps(&self, state: &mut Checkpointed, clean: bool) -> Result {
+    pub(crate) fn checkpoint_steps(&self, state: &mut Checkpointed, clean: bool) -> Result {
         // Space for the group tree's own nodes, before there is a cut.
         let mut arena = Arena::new();
         arena

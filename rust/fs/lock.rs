@@ -14,7 +14,7 @@
 //!             commit lock        for reading; the cut takes it for writing, for an instant
 //!               map locks        by inode number, at most five
 //!                 group locks    in rising order, at most eight, all known before the first
-//!                   free maps, ring (held until the fence), area, lingering table
+//!                   free maps, ring (held until the fence), area, lingering table, cover
 //! ```
 //!
 //! From the commit lock down: no user memory is touched, nothing is unmapped or written back, no

@@ -6,9 +6,9 @@
 //! ([`vfs::pmem::Access`]), so it is short-lived and stays with its thread.
 
 use crate::mount::Mount;
+use crate::remount::Cover;
 use engine::env::{Env, Media, Volume};
 use engine::error::MediaError;
-use engine::overlay::Overlay;
 use engine::Result;
 use format::{Addr, Block, Epoch};
 use vfs::pmem::Access;
@@ -16,13 +16,13 @@ use vfs::pmem::Access;
 /// The device, for the length of one operation.
 pub(crate) struct Pmem<'a> {
     access: Access<'a>,
-    overlay: &'a Overlay,
+    cover: Option<&'a Cover>,
 }
 
 impl<'a> Pmem<'a> {
-    /// The device behind `access`, with `overlay` over the homes of nodes.
-    pub(crate) fn new(access: Access<'a>, overlay: &'a Overlay) -> Self {
-        Self { access, overlay }
+    /// The device behind `access`, with `cover` over the homes of nodes.
+    pub(crate) fn new(access: Access<'a>, cover: Option<&'a Cover>) -> Self {
+        Self { access, cover }
     }
 }
 
@@ -52,11 +52,10 @@ impl Media for Pmem<'_> {
 
     fn read(&self, at: Addr, out: &mut [u8]) -> core::result::Result<(), MediaError> {
         let bare = Bare(&self.access);
-        bare.read(at, out)?;
-        if self.overlay.is_empty() {
-            return Ok(());
+        match self.cover {
+            Some(cover) if cover.is_laid() => cover.read(&bare, at, out),
+            _ => bare.read(at, out),
         }
-        self.overlay.patch(&bare, at, out)
     }
 
     fn write(&self, at: Addr, bytes: &[u8]) -> core::result::Result<(), MediaError> {
@@ -85,7 +84,7 @@ impl<'a> World<'a> {
     pub(crate) fn new(mount: &'a Mount) -> Self {
         Self {
             mount,
-            media: Pmem::new(mount.region.enter(), &mount.overlay),
+            media: Pmem::new(mount.region.enter(), Some(&mount.cover)),
         }
     }
 

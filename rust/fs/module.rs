@@ -8,7 +8,8 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | `superblock` | mount, unmount, remount, statfs, sync, freeze |
+//! | `superblock` | mount, unmount, statfs, sync, freeze |
+//! | `remount` | from read-only to read-write and back |
 //! | `mount` | what all inodes of a mounted filesystem share |
 //! | `owner` | owner objects behind their locks |
 //! | `lock` | the order of all locks |
@@ -40,6 +41,7 @@ mod owner;
 mod place;
 mod ranges;
 mod read;
+mod remount;
 mod superblock;
 mod symlink;
 mod sysfs;

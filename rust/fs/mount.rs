@@ -13,10 +13,12 @@
 //! | each ring | its own lock, held until the fence |
 //! | the checkpoint area that is being filled | [`Mount::area`], a leaf |
 //! | owners not home yet | [`Lingering`]'s lock, a leaf |
+//! | a checkpoint that a read-only mount has not brought home | [`Cover`]'s lock, a leaf |
 //! | LSN, totals, budget, shutdown | atomics |
 
 use crate::error::{Error, Result};
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
+use crate::remount::Cover;
 use crate::sysfs::Counters;
 use crate::worker::{Doomed, Workers};
 use engine::area::AreaWriter;
@@ -86,9 +88,11 @@ pub(crate) struct Mount {
     pub(crate) volume: Volume,
     /// Where the fixed parts lie.
     pub(crate) geometry: memory::Box<Geometry>,
-    /// Lines of nodes that are not home: on a mount that does not write, over a device whose last
-    /// checkpoint was not finished. Empty on all others.
-    pub(crate) overlay: Overlay,
+    /// Lines of nodes that are not home, on a mount that does not write.
+    pub(crate) cover: Pin<KBox<Cover>>,
+    /// Seed of the checksums of records. That of [`Mount::volume`] is of the life that the mount
+    /// found or began, and stays behind when a later remount begins another.
+    pub(crate) record_seed: Atomic<u32>,
     /// Who the filesystem is.
     pub(crate) uuid: [u8; 16],
     /// Operations hold it for reading while they commit; the cut takes it for writing.
@@ -150,17 +154,18 @@ impl Mount {
         writable: bool,
         norecovery: bool,
     ) -> Result<Arc<Self>> {
-        let groups = slots(region.as_ref().ok_or(EINVAL)?, &mut parts)?;
+        let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
+        let cover = Cover::new(overlay)?;
+        let groups = slots(region.as_ref().ok_or(EINVAL)?, &mut parts, &cover)?;
         let rings = rings(&mut parts)?;
         let unsettled = core::mem::take(&mut parts.unsettled);
-        let overlay = core::mem::replace(&mut parts.overlay, Overlay::new());
         let geometry = memory::Box::new(*parts.geometry).map_err(engine::Error::from)?;
         let mut made = Made {
             region,
             name: Some(name),
             geometry: Some(geometry),
             parts: Some(parts),
-            overlay,
+            cover: Some(cover),
             groups,
             rings,
             writable,
@@ -271,7 +276,7 @@ struct Made<'a> {
     name: Option<CString>,
     geometry: Option<memory::Box<Geometry>>,
     parts: Option<memory::Box<Parts>>,
-    overlay: Overlay,
+    cover: Option<Pin<KBox<Cover>>>,
     groups: KVVec<Pin<KBox<Slot>>>,
     rings: KVec<Pin<KBox<RingSlot>>>,
     writable: bool,
@@ -299,7 +304,8 @@ impl Made<'_> {
                 region: made.region.take().ok_or(EINVAL)?,
                 name: made.name.take().ok_or(EINVAL)?,
                 geometry: made.geometry.take().ok_or(EINVAL)?,
-                overlay: core::mem::replace(&mut made.overlay, Overlay::new()),
+                cover: made.cover.take().ok_or(EINVAL)?,
+                record_seed: Atomic::new(made.parts()?.volume.record_seed),
                 commit <- PerCpuRwSemaphore::new((), c"ferrox_commit", static_lock_class!()),
                 checkpoint <- new_mutex!(
                     Checkpointed { parts: made.parts.take().ok_or(EINVAL)? },
@@ -357,10 +363,10 @@ fn signed(n: u64) -> i64 {
 
 /// A slot for each group: open for those that recovery opened, else what the group tree says.
 #[inline(never)]
-fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
+fn slots(region: &Region, parts: &mut Parts, cover: &Cover) -> Result<KVVec<Pin<KBox<Slot>>>> {
     let volume = parts.volume;
     let count = usize::try_from(volume.groups).map_err(|_| ENOMEM)?;
-    let known = known(region, parts, count)?;
+    let known = known(region, parts, cover, count)?;
     let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
     for (number, known) in (0..volume.groups).zip(known) {
         let group = Group::new(number);
@@ -372,12 +378,12 @@ fn slots(region: &Region, parts: &mut Parts) -> Result<KVVec<Pin<KBox<Slot>>>> {
 
 /// What is known of each group.
 #[inline(never)]
-fn known(region: &Region, parts: &mut Parts, count: usize) -> Result<KVVec<Known>> {
+fn known(region: &Region, parts: &mut Parts, cover: &Cover, count: usize) -> Result<KVVec<Known>> {
     let mut known = KVVec::with_capacity(count, GFP_KERNEL)?;
     for _ in 0..count {
         known.push(Known::Nothing, GFP_KERNEL)?;
     }
-    let media = crate::media::Pmem::new(region.enter(), &parts.overlay);
+    let media = crate::media::Pmem::new(region.enter(), Some(cover));
     let env = engine::solo::Solo::new(&media, parts.volume, parts.epoch);
     parts.group_tree.each(&env, &mut |group, item| {
         let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);

@@ -6,15 +6,15 @@ use crate::error::Result;
 use crate::inode::{self, INode, InodeData};
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
+use crate::remount;
 use crate::sysfs::{self, Event};
-use engine::overlay::Overlay;
 use engine::state::{Mode, Parts, Recovered, State};
 use format::inode::Time;
 use format::{FileSize, Ino};
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::{Acquire, Relaxed, Release};
+use kernel::sync::atomic::{Acquire, Relaxed};
 use kernel::sync::Arc;
 use vfs::context::{Context, Parameter};
 use vfs::dentry::Dentry;
@@ -39,7 +39,7 @@ pub(crate) struct Super(
 /// Mount options.
 #[derive(Default)]
 pub(crate) struct Options {
-    norecovery: bool,
+    pub(crate) norecovery: bool,
 }
 
 impl vfs::dax::Direct for Ferrox {
@@ -133,7 +133,12 @@ impl FileSystem for Ferrox {
         options: &Options,
         context: &Context<'_>,
     ) -> kernel::error::Result {
-        Ok(reconfigure(sb, options, context)?)
+        Ok(remount::remount(
+            &sb.data().0,
+            sb.read_only(),
+            options,
+            context,
+        )?)
     }
 
     fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> kernel::error::Result {
@@ -254,8 +259,7 @@ fn fill(
 /// Recovers, and gives what the filesystem is made of, and how many records were replayed.
 #[inline(never)]
 fn recover(region: &Region, name: &CStr, mode: Mode) -> Result<(memory::Box<Parts>, u64)> {
-    let nothing = Overlay::new();
-    let media = Pmem::new(region.enter(), &nothing);
+    let media = Pmem::new(region.enter(), None);
     let (parts, found) = State::parts(&media, mode).inspect_err(|error| {
         explain(name, error);
     })?;
@@ -282,7 +286,7 @@ fn tell(name: &CStr, found: &Recovered) {
 
 /// One log line that says what is wrong with a device and what to do.
 #[inline(never)]
-fn explain(name: &CStr, error: &engine::Error) {
+pub(crate) fn explain(name: &CStr, error: &engine::Error) {
     use engine::Error as E;
     let say = |what: kernel::fmt::Arguments<'_>| pr_err!("({}): {}\n", name, what);
     match error {
@@ -312,38 +316,4 @@ fn explain(name: &CStr, error: &engine::Error) {
         )),
         other => pr_err!("({}): cannot be mounted: {:?}\n", name, other),
     }
-}
-
-/// `mount -o remount`.
-fn reconfigure(sb: &SuperBlock<Ferrox>, options: &Options, context: &Context<'_>) -> Result {
-    let mount = &sb.data().0;
-    mount.check_alive()?;
-    if options.norecovery != mount.norecovery {
-        return Err(context
-            .invalid(fmt!(
-                "norecovery cannot be changed by a remount: unmount first"
-            ))
-            .into());
-    }
-    match (sb.read_only(), context.read_only()) {
-        (false, true) => {
-            mount.drain_orphans();
-            mount.stop_workers();
-            mount.checkpoint_now(true)?;
-            mount.writable.store(false, Release);
-        }
-        (true, false) => {
-            if mount.norecovery || mount.rings.is_empty() {
-                return Err(context
-                    .invalid(fmt!(
-                        "mounted read-only from the start: unmount and mount read-write to recover for good"
-                    ))
-                    .into());
-            }
-            mount.writable.store(true, Release);
-            mount.start_workers()?;
-        }
-        _ => {}
-    }
-    Ok(())
 }

@@ -113,6 +113,9 @@ impl Mount {
         let record = footprint(payload);
         let area = AREA.min(self.area_bytes / 3);
         let rings = self.rings.len();
+        if !self.writable.load(Relaxed) {
+            return Err(EROFS.into());
+        }
         for _ in 0..64 {
             self.check_alive()?;
             let ring = vfs::cpu::current() % rings.max(1);
@@ -228,7 +231,7 @@ impl Mount {
         let mut ring = slot.ring.lock();
         let appended = ring.append(
             world.media(),
-            &self.volume,
+            self.record_seed.load(Relaxed),
             &mut || self.next_lsn(),
             kind,
             &[payload],

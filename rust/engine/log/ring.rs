@@ -19,7 +19,7 @@
 //! each line is written back once, whatever parts the payload had.
 
 use super::{cut, footprint, RingCut, HEADER_BYTES, MAX_PAYLOAD};
-use crate::env::{Media, Volume};
+use crate::env::Media;
 use crate::error::{Check, Error, Result};
 use crate::geometry::Geometry;
 use format::log::{Header, Kind, MAGIC, MAX_RECORD};
@@ -126,6 +126,7 @@ impl Ring {
     /// LSN is drawn by `lsn`, once, and only when nothing but the media can fail any more. Takes
     /// [`footprint`] bytes out of what is reserved.
     ///
+    /// `seed` is that of the records of this life ([`Volume::record_seed`](crate::env::Volume)).
     /// The caller holds the ring's lock and keeps it until this returns.
     ///
     /// [`Error::TooLong`] and [`Error::Invalid`] (not reserved) leave everything as it was. After
@@ -134,7 +135,7 @@ impl Ring {
     pub fn append(
         &mut self,
         media: &dyn Media,
-        volume: &Volume,
+        seed: u32,
         lsn: &mut dyn FnMut() -> Lsn,
         kind: Kind,
         parts: &[&[u8]],
@@ -174,7 +175,7 @@ impl Ring {
 
         let number = lsn();
         header.lsn = number.raw().into();
-        let crc = media.crc32c(volume.record_seed, header.as_bytes());
+        let crc = media.crc32c(seed, header.as_bytes());
         let body = self.staging.get(HEADER_BYTES..end).ok_or(Error::Invalid)?;
         header.crc = media.crc32c(crc, body).into();
         crate::inode::put(&mut self.staging, 0, header.as_bytes()).ok_or(Error::Invalid)?;

@@ -100,7 +100,13 @@ impl State<'_> {
                 lsn = lsn.next();
                 lsn
             };
-            let appended = ring.append(env.media(), env.volume(), &mut next, kind, &[payload]);
+            let appended = ring.append(
+                env.media(),
+                env.volume().record_seed,
+                &mut next,
+                kind,
+                &[payload],
+            );
             if let Err(error) = appended {
                 broken = Some(error);
                 return Err(error);

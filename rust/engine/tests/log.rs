@@ -46,7 +46,13 @@ fn append(
     let cut = payload.len() / 3;
     let parts: [&[u8]; 3] = [&payload[..cut], &[], &payload[cut..]];
     assert_eq!(footprint_of(&parts), size);
-    let got = ring.append(media, volume, &mut || Lsn::new(lsn), kind, &parts)?;
+    let got = ring.append(
+        media,
+        volume.record_seed,
+        &mut || Lsn::new(lsn),
+        kind,
+        &parts,
+    )?;
     assert_eq!(got.raw(), lsn);
     assert_eq!((ring.used(), ring.room()), (used + size, room));
     assert_eq!(ring.reserved(), 0);
@@ -233,8 +239,9 @@ fn what_was_not_reserved_is_not_appended() {
         Lsn::new(1)
     };
     let long = vec![0; MAX_PAYLOAD + 1];
-    let mut go =
-        |ring: &mut Ring, part: &[u8]| ring.append(&ram, &it.volume, &mut lsn, Kind::Free, &[part]);
+    let mut go = |ring: &mut Ring, part: &[u8]| {
+        ring.append(&ram, it.volume.record_seed, &mut lsn, Kind::Free, &[part])
+    };
     assert_eq!(go(&mut ring, &[0; 8]), Err(Error::Invalid));
     assert!(ring.reserve(64));
     assert_eq!(go(&mut ring, &[0; 33]), Err(Error::Invalid));
@@ -732,7 +739,7 @@ fn every_request_for_memory_may_fail() {
     let payload = vec![7; MAX_PAYLOAD];
     let done = ring0.append(
         &it.ram,
-        &volume,
+        volume.record_seed,
         &mut || Lsn::new(99),
         Kind::Free,
         &[&payload],
