@@ -58,6 +58,8 @@ pub enum Error {
     ReadOnly,
     /// Not a ferrox filesystem.
     NotFerrox,
+    /// The first block is somebody else's, though the second superblock copy is left.
+    Foreign,
     /// A feature this version does not know is needed: bits, and whether reading is possible.
     Feature(u64, bool),
     /// The device is smaller than the filesystem on it.

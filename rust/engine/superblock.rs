@@ -167,6 +167,7 @@ fn load(media: &dyn Media, which: Which) -> Result<Super> {
 /// Reads the newest whole copy and checks everything that can be checked of it alone.
 ///
 /// * [`Error::NotFerrox`]: neither copy begins as one.
+/// * [`Error::Foreign`]: copy B is whole, but block 0 is somebody else's: see [`is_foreign`].
 /// * [`Error::Corrupt`] with [`Check::SuperCrc`], or [`Error::Media`]: neither copy is whole.
 /// * [`Error::Feature`]: an incompatible feature, or (bits 0) another version of the format.
 ///   Features that only forbid writing are the business of [`writable`].
@@ -174,7 +175,13 @@ fn load(media: &dyn Media, which: Which) -> Result<Super> {
 ///   copy is not tried: both were written by one hand.
 /// * [`Error::DeviceTooSmall`]: the device ends before the filesystem.
 pub fn read(media: &dyn Media) -> Result<(Super, Newest)> {
-    let (sb, newest) = choose(load(media, Which::A), load(media, Which::B))?;
+    let (a, b) = (load(media, Which::A), load(media, Which::B));
+    if let (Err(Error::Corrupt(finding)), Ok(b)) = (&a, &b) {
+        if finding.check == Check::SuperMagic && is_foreign(media, b)? {
+            return Err(Error::Foreign);
+        }
+    }
+    let (sb, newest) = choose(a, b)?;
     let unknown = feature::unknown(sb.incompat.get(), feature::INCOMPAT_KNOWN);
     if unknown != 0 {
         return Err(Error::Feature(unknown, false));
@@ -189,6 +196,20 @@ pub fn read(media: &dyn Media) -> Result<(Super, Newest)> {
         return Err(Error::DeviceTooSmall);
     }
     Ok((sb, newest))
+}
+
+/// Whether block 0, which does not begin as copy A, was written by somebody else since `b` was.
+///
+/// Copy B lies 8 MiB into the device and outlives most of what is made over a ferrox filesystem. A
+/// first block of zeroes belongs to nobody, and one with our UUID is ours, with a damaged magic.
+fn is_foreign(media: &dyn Media, b: &Superblock) -> Result<bool> {
+    let mut page = Page::zeroed()?;
+    let at = Which::A.block().addr().ok_or(Error::Invalid)?;
+    media.read(at, &mut *page)?;
+    let blank = page.iter().all(|byte| *byte == 0);
+    let newest = Which::A;
+    let ours = b.uuid != [0; 16] && Super { page, newest }.uuid == b.uuid;
+    Ok(!blank && !ours)
 }
 
 /// Takes the newer of two copies, or the one that is whole, or the most telling error.
@@ -343,13 +364,15 @@ pub fn is_torn(whole: &Superblock, other: &Superblock) -> bool {
 /// no crash of mkfs can leave an old copy that verifies over new bytes.
 pub fn erase(media: &dyn Media) -> Result<()> {
     let zeroes = [0u8; LINE_BYTES];
-    for which in [Which::A, Which::B] {
+    for which in [Which::B, Which::A] {
         let at = which.block().addr().ok_or(Error::Invalid)?;
         if at.raw().saturating_add(BLOCK_SIZE) <= media.size() {
             media.write(at, &zeroes)?;
         }
+        // ORDER: first B, then A: whoever finds B whole and no A must be able to tell that somebody
+        // else has the device. And no copy may verify when the first byte of the new filesystem is
+        // written.
+        media.fence();
     }
-    // ORDER: no copy may verify when the first byte of the new filesystem is written.
-    media.fence();
     Ok(())
 }

@@ -71,7 +71,7 @@ fn errno(error: engine::Error) -> kernel::error::Error {
         E::TooLong => E2BIG,
         E::ReadOnly => EROFS,
         // Mounting only; what mount(2) says of a device without the filesystem.
-        E::NotFerrox => EINVAL,
+        E::NotFerrox | E::Foreign => EINVAL,
         E::Feature(_, readable) => {
             if readable {
                 EROFS

@@ -291,6 +291,9 @@ pub(crate) fn explain(name: &CStr, error: &engine::Error) {
     let say = |what: kernel::fmt::Arguments<'_>| pr_err!("({}): {}\n", name, what);
     match error {
         E::NotFerrox => say(fmt!("no ferrox filesystem here: make one with mkfs.ferrox")),
+        E::Foreign => say(fmt!(
+            "the first block is another filesystem's, though a second superblock of ferrox is left: mount what is there now; or, if ferrox is to come back, fill the first 4096 bytes with zeroes"
+        )),
         E::Feature(0, _) => say(fmt!(
             "another version of the format: mount with a newer module"
         )),

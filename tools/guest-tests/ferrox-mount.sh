@@ -132,14 +132,29 @@ for i in 1 2; do
 	same "$(cat "$MNT/file")" data "after reload $i"
 done
 
-# Another filesystem's device.
+# Another filesystem's device: as long as nobody writes there, copy B of the superblock is left.
 does umount "$MNT"
-mkfs.ext4 -q -F -b 4096 "$DEV"
-dd if=/dev/zero of="$DEV" bs=4096 seek=2047 count=1 oflag=direct conv=notrunc status=none
-refused "" "no ferrox filesystem here" mount -t ferrox -o dax "$DEV" "$MNT"
-refused "" "ext" mkfs.ferrox "$DEV" </dev/null
-does mkfs.ferrox -q -f "$DEV"
+for other in "ext4 -q -F -b 4096 -E nodiscard" "xfs -q -f -K"; do
+	# shellcheck disable=SC2086
+	does mkfs.$other "$DEV"
+	[ "$(dd if="$DEV" bs=4096 skip=2047 count=1 status=none | head -c 8)" = FERROXfs ] ||
+		fail "mkfs.$other left nothing of ferrox: this shows nothing"
+	refused "" "first block is another filesystem's" mount -t ferrox -o dax "$DEV" "$MNT"
+	refused "" "first block is another filesystem's" mount -t ferrox -o ro,norecovery "$DEV" "$MNT"
+	refused "another filesystem's first block" . fsck.ferrox -n "$DEV"
+	refused "another filesystem's first block" . ferrox info "$DEV"
+	refused "" . ferrox info -o udev "$DEV"
+	does mount -t "${other%% *}" "$DEV" "$MNT"
+	echo theirs >"$MNT/file"
+	does umount "$MNT"
+	refused "" "${other%%[0-9 ]*}" mkfs.ferrox "$DEV" </dev/null
+	dd if=/dev/zero of="$DEV" bs=4096 seek=2047 count=1 oflag=direct conv=notrunc status=none
+	refused "" "no ferrox filesystem here" mount -t ferrox -o dax "$DEV" "$MNT"
+	does mkfs.ferrox -q -f "$DEV"
+	does mount -t ferrox -o dax "$DEV" "$MNT"
+	same "$(ls -A "$MNT")" "" "a new filesystem"
+	does umount "$MNT"
+done
 does mount -t ferrox -o dax "$DEV" "$MNT"
-same "$(ls -A "$MNT")" "" "a new filesystem"
 echo "$done checks, $failed failed"
 [ $failed = 0 ]

@@ -246,6 +246,35 @@ fn two_bad_copies_are_told_apart_from_none() {
 }
 
 #[test]
+fn what_another_filesystem_left_of_copy_b_is_not_ours() {
+    let it = made(16 * MIB, 2);
+    // mke2fs clears the first sectors and begins behind them; mkfs.xfs begins in front.
+    for (at, text) in [(1080, b"\x53\xef\0\0"), (0, b"XFSB")] {
+        let mut image = it.image.clone();
+        image.write(A, &[0; 1024]);
+        image.write(A + at, text);
+        assert_eq!(error(&image), Some(Error::Foreign));
+        // Without copy B there is nothing to confuse it with; a damaged one was a ferrox.
+        image.write(B, &[0; 64]);
+        assert_eq!(error(&image), Some(Error::NotFerrox));
+    }
+    // What is nobody's does not stand in the way of copy B, and nor does our own block with another
+    // magic, nor one that cannot be read.
+    let mut image = it.image.clone();
+    image.write(A, &[0; 4096]);
+    assert_eq!(error(&image), None);
+    image = it.image.clone();
+    image.write(A, b"XFSB");
+    assert_eq!(error(&image), None);
+    let mut image = it.image;
+    image.write(A, &[b'x'; 4096]);
+    assert_eq!(error(&image), Some(Error::Foreign));
+    let media = Poison::new(Ram::from_image(image));
+    media.poison(Addr::new(A + 2048), 1);
+    assert!(superblock::read(&media).is_ok());
+}
+
+#[test]
 fn each_check_finds_its_fault() {
     type Plant = (&'static str, fn(&mut Super), Error);
     let state = Check::SuperState.block(COPY_A);
@@ -358,7 +387,7 @@ fn erased_is_no_filesystem_any_more() {
     let it = made(16 * MIB, 2);
     let ram = Ram::from_image(it.image);
     superblock::erase(&ram).unwrap();
-    assert_eq!(ram.fences(), 1);
+    assert_eq!(ram.fences(), 2);
     assert_eq!(superblock::read(&ram).err(), Some(Error::NotFerrox));
 }
 

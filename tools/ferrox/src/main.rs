@@ -93,6 +93,9 @@ impl From<engine::Error> for Failed {
                 format!("{place}: {}: {}", check.name(), check.meaning())
             }
             Error::NotFerrox => "holds no ferrox filesystem".into(),
+            Error::Foreign => {
+                "has another filesystem's first block; a second superblock of ferrox is left".into()
+            }
             Error::NotFound => "there is none".into(),
             Error::NotDirectory => "is not a directory".into(),
             Error::Media(error) => format!("byte {} cannot be read", error.at),

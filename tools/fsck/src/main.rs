@@ -199,6 +199,9 @@ fn finding(error: Error) -> Result<Finding, Error> {
 fn explain(error: Error) -> String {
     match error {
         Error::NotFerrox => "holds no ferrox filesystem".into(),
+        Error::Foreign => {
+            "has another filesystem's first block; a second superblock of ferrox is left".into()
+        }
         Error::Feature(0, _) => "is of a version of ferrox that this fsck does not know".into(),
         Error::Feature(bits, _) => {
             format!("needs features that this fsck does not know: {bits:#x}")

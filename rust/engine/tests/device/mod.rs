@@ -31,6 +31,7 @@ pub(crate) fn superblock(bytes: u64, cpus: u32) -> Super {
     let geometry = Geometry::plan(Blocks::new(bytes / 4096), None, cpus).unwrap();
     let mut sb = Super::blank().unwrap();
     geometry.store(&mut sb);
+    sb.uuid = [7; 16];
     sb.secret.set(0x0123_4567_89ab_cdef);
     sb.mount.set(1);
     sb
