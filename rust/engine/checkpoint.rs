@@ -173,6 +173,11 @@ impl GroupTree {
         self.tree()
     }
 
+    /// Nodes that are in DRAM.
+    pub fn nodes_in_dram(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Nodes in use.
     pub fn nodes(&self) -> u64 {
         self.places.used

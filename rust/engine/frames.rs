@@ -345,11 +345,20 @@ impl Frames {
     /// done. What was spilled for a later one lies in its area only, and must not be read from
     /// home yet.
     pub fn evict_clean(&mut self, done: Epoch) {
+        self.evict_some(done, usize::MAX);
+    }
+
+    /// [`Frames::evict_clean`] of at most `max` nodes. Returns how many it was.
+    pub fn evict_some(&mut self, done: Epoch, max: usize) -> usize {
         let mut at = self.frames.len();
-        while let Some(last) = at.checked_sub(1) {
+        let mut gone = 0usize;
+        while let (Some(last), true) = (at.checked_sub(1), gone < max) {
             at = last;
-            self.evict_at(at, done);
+            if self.evict_at(at, done) {
+                gone = gone.saturating_add(1);
+            }
         }
+        gone
     }
 
     /// Drops the node at `block` if it did not change since it was read.
@@ -359,11 +368,13 @@ impl Frames {
         }
     }
 
-    fn evict_at(&mut self, at: usize, done: Epoch) {
+    fn evict_at(&mut self, at: usize, done: Epoch) -> bool {
         let idle = |frame: &Frame| frame.dirty == 0 && frame.epoch <= done;
         if let (true, Ok(at)) = (self.frames.get(at).is_some_and(idle), u32::try_from(at)) {
             self.remove(at);
+            return true;
         }
+        false
     }
 
     fn frame(&mut self, at: u32) -> Option<&mut Frame> {

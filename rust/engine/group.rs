@@ -247,9 +247,14 @@ impl GroupObject {
         Ok(None)
     }
 
-    /// Drops clean nodes, for a kernel that is short of memory.
-    pub fn shrink(&mut self, done: Epoch) {
-        self.frames.evict_clean(done);
+    /// Drops at most `max` clean nodes, for a kernel that is short of memory; returns how many.
+    pub fn shrink(&mut self, done: Epoch, max: usize) -> usize {
+        self.frames.evict_some(done, max)
+    }
+
+    /// Nodes that are in DRAM.
+    pub fn nodes_in_dram(&self) -> usize {
+        self.frames.len()
     }
 
     /// Bytes of checkpoint area that changes since the last call will need.

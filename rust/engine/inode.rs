@@ -535,11 +535,15 @@ impl InodeObject {
         }
     }
 
-    /// Drops clean nodes.
-    pub fn shrink(&mut self, done: format::Epoch) {
-        if let Some(frames) = &mut self.frames {
-            frames.evict_clean(done);
-        }
+    /// Drops at most `max` clean nodes, for a kernel that is short of memory; returns how many.
+    pub fn shrink(&mut self, done: format::Epoch, max: usize) -> usize {
+        let frames = self.frames.as_mut();
+        frames.map_or(0, |frames| frames.evict_some(done, max))
+    }
+
+    /// Nodes that are in DRAM.
+    pub fn nodes_in_dram(&self) -> usize {
+        self.frames().len()
     }
 
     /// Bytes of checkpoint area that changes since the last call will need.

@@ -549,7 +549,7 @@ impl<'m> State<'m> {
             }
         }
         for open in self.groups.iter_mut() {
-            open.object.shrink(done);
+            open.object.shrink(done, usize::MAX);
         }
     }
 

@@ -130,6 +130,7 @@ impl Mount {
             if let Some(largest) = largest {
                 group.hint_largest(largest);
             }
+            slot.nodes.store(group.nodes_in_dram(), Relaxed);
             if let Some(item) = group.collect(world, before)? {
                 drop(known);
                 arena
@@ -151,6 +152,9 @@ impl Mount {
             let map = owner.map.read();
             if map.is_settled(done) {
                 self.lingering.remove(&owner);
+                if owner.is_in_core() {
+                    self.shelve(&owner, &map);
+                }
             }
         }
     }

@@ -27,6 +27,7 @@ use vfs::inode::{
     Exclusive, Fiemap, Flags, Got, Iattr, Locked, Nature, Params, Special, Stat, TimeUpdate,
 };
 use vfs::mode::Device;
+use vfs::sync::NoFs;
 use vfs::time::Timespec;
 use vfs::{inode, SuperBlock};
 
@@ -44,6 +45,7 @@ pub(crate) struct InodeData {
 
 impl InodeData {
     pub(crate) fn new(owner: Arc<Owner>) -> impl PinInit<Self> {
+        owner.set_in_core(true);
         init!(Self { owner })
     }
 }
@@ -81,7 +83,9 @@ pub(crate) fn get(sb: &SuperBlock<Ferrox>, ino: Ino) -> Result<ARef<INode>> {
         mount.finish_truncate(&owner)?;
     }
     let params = {
+        let _nofs = NoFs::enter();
         let mut object = owner.map.write();
+        mount.shelve(&owner, &object);
         params(mount, &mut object)?
     };
     Ok(new.fill(params, InodeData::new(owner))?.publish())

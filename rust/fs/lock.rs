@@ -14,7 +14,8 @@
 //!             commit lock        for reading; the cut takes it for writing, for an instant
 //!               map locks        by inode number, at most five
 //!                 group locks    in rising order, at most eight, all known before the first
-//!                   free maps, ring (held until the fence), area, lingering table, cover
+//!                   free maps, ring (held until the fence), area, cover, and the tables
+//!                   of owners: lingering, larder
 //! ```
 //!
 //! From the commit lock down: no user memory is touched, nothing is unmapped or written back, no

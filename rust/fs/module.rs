@@ -16,6 +16,7 @@
 //! | `media` | the world as the engine sees it |
 //! | `transact` | one operation: reserve, lock, plan, append, apply |
 //! | `sysfs` | `/sys/fs/ferrox/<device>/`: names and counters |
+//! | `larder` | nodes in DRAM, given back under memory pressure |
 //! | `checkpoint`, `worker` | checkpoints; orphans |
 //! | `alloc`, `ranges` | blocks for data, and how files get and lose them |
 //! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
@@ -33,6 +34,7 @@ mod file;
 mod fsync;
 mod inode;
 mod ioctl;
+mod larder;
 mod lock;
 mod media;
 mod mount;

@@ -13,10 +13,12 @@
 //! | each ring | its own lock, held until the fence |
 //! | the checkpoint area that is being filled | [`Mount::area`], a leaf |
 //! | owners not home yet | [`Lingering`]'s lock, a leaf |
+//! | owners whose nodes can be asked back | [`Larder`]'s lock, a leaf |
 //! | a checkpoint that a read-only mount has not brought home | [`Cover`]'s lock, a leaf |
 //! | LSN, totals, budget, shutdown | atomics |
 
 use crate::error::{Error, Result};
+use crate::larder::Larder;
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
 use crate::remount::Cover;
 use crate::sysfs::Counters;
@@ -110,6 +112,8 @@ pub(crate) struct Mount {
     pub(crate) desks: Mutex<KVec<KBox<Desk>>>,
     #[pin]
     pub(crate) lingering: Lingering,
+    #[pin]
+    pub(crate) larder: Larder,
     pub(crate) epoch: Atomic<u64>,
     /// The last checkpoint that is done.
     pub(crate) done: Atomic<u64>,
@@ -316,6 +320,7 @@ impl Made<'_> {
                 rings: core::mem::replace(&mut made.rings, KVec::new()),
                 desks <- new_mutex!(KVec::new(), "ferrox_desks"),
                 lingering <- Lingering::new(),
+                larder <- Larder::new(),
                 charged: Atomic::new(0),
                 promised: Atomic::new(0),
                 soon: Atomic::new(false),

@@ -34,6 +34,12 @@ pub(crate) struct Owner {
     listed: Atomic<bool>,
     /// Whether the inode has ended. Once true it stays so.
     ended: Atomic<bool>,
+    /// Whether a VFS inode has it.
+    in_core: Atomic<bool>,
+    /// Whether the larder has it: its nodes can be asked back.
+    shelved: Atomic<bool>,
+    /// With how many nodes the larder counts it.
+    pub(crate) counted: Atomic<i64>,
 }
 
 impl Owner {
@@ -48,9 +54,32 @@ impl Owner {
                 ino: Atomic::new(ino),
                 listed: Atomic::new(false),
                 ended: Atomic::new(false),
+                in_core: Atomic::new(false),
+                shelved: Atomic::new(false),
+                counted: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// A VFS inode has it from now on, or no more.
+    pub(crate) fn set_in_core(&self, in_core: bool) {
+        self.in_core.store(in_core, Relaxed);
+    }
+
+    /// Whether a VFS inode has it.
+    pub(crate) fn is_in_core(&self) -> bool {
+        self.in_core.load(Relaxed)
+    }
+
+    /// Whether the larder has it.
+    pub(crate) fn is_shelved(&self) -> bool {
+        self.shelved.load(Relaxed)
+    }
+
+    /// Notes whether the larder has it; returns whether it had it before.
+    pub(crate) fn set_shelved(&self, shelved: bool) -> bool {
+        self.shelved.xchg(shelved, Relaxed)
     }
 
     /// The inode's number.
@@ -128,6 +157,14 @@ impl Lingering {
         Some(cursor.current().1.clone())
     }
 
+    /// [`Lingering::after`], unless that had to wait.
+    pub(crate) fn try_after(&self, ino: Ino) -> Option<Arc<Owner>> {
+        let from = ino.raw().checked_add(1)?;
+        let table = self.table.try_lock()?;
+        let cursor = table.cursor_lower_bound(&from)?;
+        Some(cursor.current().1.clone())
+    }
+
     /// Takes `owner` out; its map lock is held. A number that was freed may have a new owner in
     /// the table, who stays.
     pub(crate) fn remove(&self, owner: &Owner) {
@@ -168,6 +205,8 @@ pub(crate) struct Slot {
     pub(crate) free_hint: Atomic<u64>,
     /// Orphans, as of the last operation.
     pub(crate) orphans: Atomic<u32>,
+    /// Nodes in DRAM, as of the last checkpoint, load of an inode, or look by the shrinker.
+    pub(crate) nodes: Atomic<usize>,
     pub(crate) number: u32,
 }
 
@@ -179,12 +218,14 @@ impl Slot {
             Known::Item(item) => (item.free.get().into(), item.orphans.get()),
             Known::Open(group) => (group.free().raw(), group.orphans()),
         };
+        let nodes = known.nodes_in_dram();
         KBox::pin_init(
             pin_init!(Self {
                 object <- RwSemaphore::new(known, c"ferrox_group", static_lock_class!()),
                 free <- new_mutex!(None, "ferrox_free_map"),
                 free_hint: Atomic::new(free_hint),
                 orphans: Atomic::new(orphans),
+                nodes: Atomic::new(nodes),
                 number: number.raw(),
             }),
             GFP_KERNEL,
@@ -193,6 +234,14 @@ impl Slot {
 }
 
 impl Known {
+    /// Nodes that are in DRAM.
+    pub(crate) fn nodes_in_dram(&self) -> usize {
+        match self {
+            Self::Open(group) => group.nodes_in_dram(),
+            _ => 0,
+        }
+    }
+
     /// The object, opened if it is not yet.
     pub(crate) fn open(
         &mut self,

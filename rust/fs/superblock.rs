@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::inode::{self, INode, InodeData};
+use crate::larder;
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
 use crate::remount;
@@ -20,6 +21,7 @@ use vfs::context::{Context, Parameter};
 use vfs::dentry::Dentry;
 use vfs::inode::Object;
 use vfs::pmem::Region;
+use vfs::shrinker::Shrinker;
 use vfs::superblock::{Flags, New, Source, StatFs};
 use vfs::sysfs::Directory;
 use vfs::{FileSystem, SuperBlock};
@@ -34,6 +36,7 @@ pub(crate) struct Ferrox;
 pub(crate) struct Super(
     pub(crate) Arc<Mount>,
     #[expect(dead_code, reason = "there as long as the superblock is")] Directory<Mount>,
+    #[expect(dead_code, reason = "there as long as the superblock is")] Shrinker<Mount>,
 );
 
 /// Mount options.
@@ -83,7 +86,8 @@ impl FileSystem for Ferrox {
     ) -> kernel::error::Result<Self::SuperData> {
         let mount = fill(sb, options, context)?;
         let directory = sysfs::publish(&mount)?;
-        Ok(KBox::new(Super(mount, directory), GFP_KERNEL)?)
+        let shrinker = larder::register(&mount)?;
+        Ok(KBox::new(Super(mount, directory, shrinker), GFP_KERNEL)?)
     }
 
     fn root(sb: &SuperBlock<Self>) -> kernel::error::Result<ARef<INode>> {
@@ -186,6 +190,7 @@ impl FileSystem for Ferrox {
 
     fn evict_inode(inode: &Object<Self>) {
         let mount = inode::mount(inode);
+        mount.unshelve(inode::owner(inode));
         if inode.nlink() == 0 && mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
             let owner = inode::owner(inode);
             // One that ended with its name has nothing left.

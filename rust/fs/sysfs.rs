@@ -16,6 +16,8 @@
 //! | `records_*` | records, by type |
 //! | `records_replayed` | records that the mount replayed |
 //! | `checkpoints` | checkpoints that are done |
+//! | `nodes_in_dram` | not a counter: nodes that are in DRAM now |
+//! | `nodes_given_back` | nodes that went out of DRAM because the kernel was short of memory |
 //! | `faults_4k`, `faults_2m` | faults that were answered with a page of that size |
 //! | `media_errors` | copies out of the device that the media failed |
 
@@ -41,6 +43,8 @@ pub(crate) enum Event {
     FaultsSmall,
     /// Faults that gave a huge page.
     FaultsHuge,
+    /// Nodes that the shrinker gave back.
+    GivenBack,
     /// Records of a type.
     Record(Kind),
 }
@@ -48,7 +52,7 @@ pub(crate) enum Event {
 /// Counters for [`Event`]s: kinds of records are numbered from 1.
 pub(crate) type Counters = vfs::counter::Counters<EVENTS>;
 
-const RECORDS: usize = 4;
+const RECORDS: usize = 5;
 const EVENTS: usize = RECORDS + Kind::Remove as usize + 1;
 
 impl Event {
@@ -60,6 +64,7 @@ impl Event {
             Self::Checkpoints => 2,
             Self::FaultsSmall => 3,
             Self::FaultsHuge => 4,
+            Self::GivenBack => 5,
             Self::Record(kind) => RECORDS + usize::from(kind.raw()),
         }
     }
@@ -113,7 +118,7 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
     writeln!(out, "{compat:#x} {ro_compat:#x} {:#x}", sb.incompat.get())
 }
 
-static TABLE: [Attribute<Mount>; 23] = [
+static TABLE: [Attribute<Mount>; 25] = [
     Attribute::new(c"label", label),
     Attribute::new(c"uuid", uuid),
     Attribute::new(c"features", features),
@@ -126,6 +131,12 @@ static TABLE: [Attribute<Mount>; 23] = [
     Attribute::new(c"bytes_logged", |m, out| event(m, out, Event::BytesLogged)),
     Attribute::new(c"records_replayed", |m, out| event(m, out, Event::Replayed)),
     Attribute::new(c"checkpoints", |m, out| event(m, out, Event::Checkpoints)),
+    Attribute::new(c"nodes_in_dram", |m, out| {
+        writeln!(out, "{}", m.nodes_in_dram())
+    }),
+    Attribute::new(c"nodes_given_back", |m, out| {
+        event(m, out, Event::GivenBack)
+    }),
     Attribute::new(c"faults_4k", |m, out| event(m, out, Event::FaultsSmall)),
     Attribute::new(c"faults_2m", |m, out| event(m, out, Event::FaultsHuge)),
     Attribute::new(c"records_create", |m, out| record(m, out, Kind::Create)),

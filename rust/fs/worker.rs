@@ -169,6 +169,13 @@ impl Mount {
         }
     }
 
+    /// Has a checkpoint made now, by the worker. Waits for nothing.
+    pub(crate) fn wake_checkpoint(&self) {
+        if let Some(Some(workers)) = self.workers.try_lock().as_deref() {
+            workers.checkpointer.run_now();
+        }
+    }
+
     /// Has a checkpoint made after a while, if none is to be made already.
     pub(crate) fn checkpoint_soon(&self) {
         if self.soon.load(Relaxed) {
@@ -253,6 +260,7 @@ impl Mount {
             .map
             .write_nested(newborn_rank())
             .load_from(&world, group)?;
+        slot.nodes.store(group.nodes_in_dram(), Relaxed);
         Ok(owner)
     }
 
