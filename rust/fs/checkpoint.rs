@@ -16,6 +16,7 @@ use crate::media::World;
 use crate::mount::{Alive, Checkpointed, Mount};
 use crate::owner::Known;
 use crate::sysfs::Event;
+use crate::watch;
 use engine::checkpoint::{self, AtCut};
 use engine::env::Env;
 use engine::tree::Arena;
@@ -72,6 +73,8 @@ impl Mount {
             slot.ring.lock().release(*cut);
         }
         self.done.store(epoch.raw(), Release);
+        let cut = Lsn::new(state.parts.sb.cut.get());
+        trace::checkpoint(|| watch::checkpoint(self, &writer, cut));
         self.settle(epoch);
         self.count(Event::Checkpoints, 1);
         Ok(())

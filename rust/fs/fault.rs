@@ -24,6 +24,7 @@ use crate::owner::Owner;
 use crate::place;
 use crate::superblock::Ferrox;
 use crate::sysfs::Event;
+use crate::watch;
 use engine::extents::{self, At, Piece};
 use engine::inode::InodeObject;
 use engine::space::Run;
@@ -50,6 +51,7 @@ impl Faults for Ferrox {
             };
             mount(inode).count(event, 1);
         }
+        trace::fault(|| watch::fault(fault, outcome));
         outcome
     }
 }

@@ -5,9 +5,10 @@
 use crate::fault::Where;
 use crate::inode::{mount, INode};
 use crate::superblock::Ferrox;
-use crate::{fallocate, fsync, ioctl, read, write};
+use crate::{fallocate, fsync, ioctl, read, watch, write};
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
+use trace::{Call, Op};
 use vfs::file::{self, Fallocate, File, Kiocb, OpFlags, Opening, Whence};
 use vfs::{iomap, mmap};
 
@@ -50,14 +51,24 @@ impl file::Operations for OpenFile {
         iocb: &mut Kiocb<'_, Ferrox>,
         to: &mut IovIterDest<'_>,
     ) -> kernel::error::Result<usize> {
-        Ok(read::read(iocb, to)?)
+        let done = read::read(iocb, to).map_err(Into::into);
+        trace::op(|| {
+            let inode = iocb.file().inode();
+            watch::copy(Call::Read, inode, iocb.position(), to.len(), &done)
+        });
+        done
     }
 
     fn write_iter(
         iocb: &mut Kiocb<'_, Ferrox>,
         from: &mut IovIterSource<'_>,
     ) -> kernel::error::Result<usize> {
-        Ok(write::write(iocb, from)?)
+        let done = write::write(iocb, from).map_err(Into::into);
+        trace::op(|| {
+            let inode = iocb.file().inode();
+            watch::copy(Call::Write, inode, iocb.position(), from.len(), &done)
+        });
+        done
     }
 
     fn ioctl(file: &File<Ferrox>, command: u32, argument: usize) -> kernel::error::Result<isize> {
@@ -70,7 +81,13 @@ impl file::Operations for OpenFile {
     }
 
     fn fsync(file: &File<Ferrox>, start: i64, end: i64, data_only: bool) -> kernel::error::Result {
-        Ok(fsync::fsync(file, start, end, data_only)?)
+        let result = fsync::fsync(file, start, end, data_only);
+        trace::op(|| Op {
+            pos: start as u64,
+            len: (end as u64).saturating_sub(start as u64),
+            ..watch::op(Call::Fsync, file.inode(), watch::done(&result))
+        });
+        Ok(result?)
     }
 
     fn fallocate(
@@ -79,6 +96,12 @@ impl file::Operations for OpenFile {
         offset: i64,
         len: i64,
     ) -> kernel::error::Result {
-        Ok(fallocate::fallocate(file, what, offset, len)?)
+        let result = fallocate::fallocate(file, what, offset, len);
+        trace::op(|| Op {
+            pos: offset as u64,
+            len: len as u64,
+            ..watch::op(Call::Fallocate, file.inode(), watch::done(&result))
+        });
+        Ok(result?)
     }
 }

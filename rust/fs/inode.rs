@@ -12,7 +12,7 @@ use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::ranges::blank;
 use crate::superblock::Ferrox;
-use crate::{dir, file, namei, symlink, truncate};
+use crate::{dir, file, namei, symlink, truncate, watch};
 use engine::inode::InodeObject;
 use format::inode::{Time, FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOATIME, FLAG_SYNC};
 use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK};
@@ -259,6 +259,23 @@ pub(crate) fn getattr(idmap: &Idmap, inode: &INode, request: u32, stat: &mut Sta
 
 /// `chmod`, `chown`, `utimensat`, `truncate`.
 pub(crate) fn setattr(
+    idmap: &Idmap,
+    dentry: &Dentry<Ferrox>,
+    inode: Locked<'_, Ferrox, Exclusive>,
+    attr: &mut Iattr<'_>,
+) -> Result {
+    let result = change(idmap, dentry, inode, attr);
+    trace::op(|| trace::Op {
+        len: attr
+            .size()
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(0),
+        ..watch::op(trace::Call::SetAttr, &inode, watch::done(&result))
+    });
+    result
+}
+
+fn change(
     idmap: &Idmap,
     dentry: &Dentry<Ferrox>,
     inode: Locked<'_, Ferrox, Exclusive>,

@@ -17,6 +17,7 @@
 //! | `transact` | one operation: reserve, lock, plan, append, apply |
 //! | `sysfs` | `/sys/fs/ferrox/<device>/`: names and counters |
 //! | `larder` | nodes in DRAM, given back under memory pressure |
+//! | `watch` | what tracepoints are told |
 //! | `checkpoint`, `worker` | checkpoints; orphans |
 //! | `alloc`, `ranges` | blocks for data, and how files get and lose them |
 //! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
@@ -49,6 +50,7 @@ mod symlink;
 mod sysfs;
 mod transact;
 mod truncate;
+mod watch;
 mod worker;
 mod write;
 

@@ -37,6 +37,7 @@ use kernel::str::CString;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::{Arc, Mutex};
 use kernel::{new_mutex, static_lock_class};
+use vfs::mode::Device;
 use vfs::pmem::Region;
 use vfs::sync::PerCpuRwSemaphore;
 
@@ -86,6 +87,8 @@ pub(crate) struct Mount {
     pub(crate) region: Region,
     /// The device's name, for log lines.
     pub(crate) name: CString,
+    /// Its number, for tracepoints.
+    pub(crate) dev: u32,
     /// What never changes.
     pub(crate) volume: Volume,
     /// Where the fixed parts lie.
@@ -153,7 +156,7 @@ impl Mount {
     /// Puts the parts that recovery left behind their locks.
     pub(crate) fn new(
         region: &mut Option<Region>,
-        name: CString,
+        (name, device): (CString, Device),
         mut parts: memory::Box<Parts>,
         writable: bool,
         norecovery: bool,
@@ -167,6 +170,7 @@ impl Mount {
         let mut made = Made {
             region,
             name: Some(name),
+            device,
             geometry: Some(geometry),
             parts: Some(parts),
             cover: Some(cover),
@@ -242,6 +246,7 @@ impl Mount {
                 &*self.name,
                 why
             );
+            trace::shutdown(self.dev, why);
         }
     }
 
@@ -278,6 +283,7 @@ impl Mount {
 struct Made<'a> {
     region: &'a mut Option<Region>,
     name: Option<CString>,
+    device: Device,
     geometry: Option<memory::Box<Geometry>>,
     parts: Option<memory::Box<Parts>>,
     cover: Option<Pin<KBox<Cover>>>,
@@ -307,6 +313,8 @@ impl Made<'_> {
                 area_bytes: area_bytes(&made.parts()?.geometry),
                 region: made.region.take().ok_or(EINVAL)?,
                 name: made.name.take().ok_or(EINVAL)?,
+                // MKDEV of the kernel.
+                dev: made.device.major() << 20 | made.device.minor(),
                 geometry: made.geometry.take().ok_or(EINVAL)?,
                 cover: made.cover.take().ok_or(EINVAL)?,
                 record_seed: Atomic::new(made.parts()?.volume.record_seed),

@@ -13,6 +13,7 @@ use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::superblock::Ferrox;
 use crate::transact::Operation;
+use crate::watch;
 use engine::apply::ends_with_name;
 use engine::dir;
 use engine::plan::{self, Existing, NewInode};
@@ -21,6 +22,7 @@ use format::inode::S_IFDIR;
 use format::{Group, Ino};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
+use trace::{Call, Op};
 use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Positive, Unhashed};
 use vfs::error::ENAMETOOLONG;
 use vfs::idmap::Idmap;
@@ -45,7 +47,13 @@ impl vfs::inode::Operations for Directory {
         if name.len() > NAME_MAX {
             return Err(ENAMETOOLONG.into());
         }
-        let found = match find(&dir, name)? {
+        let found = find(&dir, name);
+        trace::op(|| Op {
+            ino: found.as_ref().map_or(0, |ino| ino.map_or(0, Ino::raw)),
+            dir: dir.ino(),
+            ..watch::op(Call::Lookup, &dir, watch::done(&found))
+        });
+        let found = match found? {
             Some(ino) => Some(inode::get(dir.super_block(), ino)?),
             None => None,
         };
@@ -210,6 +218,12 @@ fn make(
             break;
         }
     }
+    trace::op(|| Op {
+        ino: made.as_ref().map_or(0, |ino: &Ino| ino.raw()),
+        dir: dir.ino(),
+        len: mode.bits().into(),
+        ..watch::op(Call::Create, &dir, watch::done(&made))
+    });
     let ino = made?;
     // The file exists, whatever happens now.
     refresh(&dir);
@@ -237,10 +251,12 @@ fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
     let now = time(inode.current_time());
     let mut operation = Operation::new(40 + name.len() as u64);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
-    mount.run(&mut operation, &mut |world, locked, work| {
+    let result = mount.run(&mut operation, &mut |world, locked, work| {
         let (dir, ino) = (Ino::new(dir.ino()), Ino::new(inode.ino()));
         plan::plan_link(world, locked, work, dir, name, ino, now)
-    })?;
+    });
+    tell(Call::Link, &inode, &dir, &result);
+    result?;
     refresh(&inode);
     refresh(&dir);
     Ok(())
@@ -265,16 +281,27 @@ fn remove(dir: Held<'_>, dentry: Positive<'_, Ferrox>, inode: Held<'_>, rmdir: b
     let mut operation = Operation::new(32);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
     operation.freeing = true;
-    mount.run(&mut operation, &mut |world, locked, work| {
+    let result = mount.run(&mut operation, &mut |world, locked, work| {
         let dir = Ino::new(dir.ino());
         plan::plan_unlink(world, locked, work, dir, name, rmdir, sole, now)
-    })?;
+    });
+    tell(Call::Unlink, &inode, &dir, &result);
+    result?;
     if let Some(alone) = alone {
         alone.removed();
     }
     refresh(&inode);
     refresh(&dir);
     Ok(())
+}
+
+/// Tells tracepoints how a call about `inode` in `dir` ended.
+#[inline(always)]
+fn tell<R>(call: Call, inode: &INode, dir: &INode, result: &Result<R>) {
+    trace::op(|| Op {
+        dir: dir.ino(),
+        ..watch::op(call, inode, watch::done(result))
+    });
 }
 
 /// A name moves, or two change places.
@@ -301,11 +328,17 @@ fn rename(r: &Rename<'_, Ferrox>) -> Result {
     if let Some(victim) = victim {
         operation.needs.owner(owner(victim));
     }
-    mount.run(&mut operation, &mut |world, locked, work| {
+    let result = mount.run(&mut operation, &mut |world, locked, work| {
         let from = (Ino::new(r.from_dir.ino()), r.from.name());
         let to = (Ino::new(r.to_dir.ino()), r.to.name());
         plan::plan_rename(world, locked, work, from, to, existing, now)
-    })?;
+    });
+    trace::op(|| Op {
+        dir: r.to_dir.ino(),
+        pos: r.from_dir.ino(),
+        ..watch::op(Call::Rename, moved, watch::done(&result))
+    });
+    result?;
     refresh(&r.from_dir);
     refresh(&r.to_dir);
     refresh(moved);

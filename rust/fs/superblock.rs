@@ -9,6 +9,7 @@ use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
 use crate::remount;
 use crate::sysfs::{self, Event};
+use crate::watch;
 use engine::state::{Mode, Parts, Recovered, State};
 use format::inode::Time;
 use format::{FileSize, Ino};
@@ -17,6 +18,7 @@ use kernel::seq_file::SeqFile;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Acquire, Relaxed};
 use kernel::sync::Arc;
+use trace::Call;
 use vfs::context::{Context, Parameter};
 use vfs::dentry::Dentry;
 use vfs::inode::Object;
@@ -137,25 +139,27 @@ impl FileSystem for Ferrox {
         options: &Options,
         context: &Context<'_>,
     ) -> kernel::error::Result {
-        Ok(remount::remount(
-            &sb.data().0,
-            sb.read_only(),
-            options,
-            context,
-        )?)
+        let mount = &sb.data().0;
+        let result = remount::remount(mount, sb.read_only(), options, context);
+        trace::op(|| watch::nobody(mount, Call::Remount, watch::done(&result)));
+        Ok(result?)
     }
 
     fn sync_fs(sb: &SuperBlock<Self>, wait: bool) -> kernel::error::Result {
         // All is durable but what writeback brings; a checkpoint only keeps replay short.
         let mount = &sb.data().0;
-        if wait {
-            // What is shut down may have lost what a mapping stored: nobody is told otherwise.
-            mount.check_alive()?;
-            if mount.charged.load(Relaxed) > 0 {
-                mount.checkpoint_now(false)?;
-            }
+        if !wait {
+            return Ok(());
         }
-        Ok(())
+        // What is shut down may have lost what a mapping stored: nobody is told otherwise.
+        let result = mount
+            .check_alive()
+            .and_then(|()| match mount.charged.load(Relaxed) {
+                0 => Ok(()),
+                _ => mount.checkpoint_now(false),
+            });
+        trace::op(|| watch::nobody(mount, Call::Sync, watch::done(&result)));
+        Ok(result?)
     }
 
     fn freeze_fs(sb: &SuperBlock<Self>) -> kernel::error::Result {
@@ -241,7 +245,7 @@ fn fill(
     sb.set_block_size(4096)?;
     let mount = Mount::new(
         &mut region,
-        name,
+        (name, sb.device()),
         parts,
         mode == Mode::Write,
         options.norecovery,

@@ -238,7 +238,14 @@ impl Mount {
         );
         drop(ring);
         match appended {
-            Ok(_) => {
+            Ok(lsn) => {
+                trace::record(|| trace::Record {
+                    dev: self.dev,
+                    kind: kind.raw().into(),
+                    lsn: lsn.raw(),
+                    ring: promise.ring as u32,
+                    bytes: size,
+                });
                 promise.record -= size;
                 self.count(Event::Record(kind), 1);
                 self.count(Event::BytesLogged, size);

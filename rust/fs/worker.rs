@@ -17,6 +17,7 @@ use crate::mount::{Alive, Mount};
 use crate::owner::Owner;
 use crate::ranges::blank;
 use crate::transact::{newborn_rank, Operation};
+use crate::watch;
 use core::cmp::Ordering;
 use core::time::Duration;
 use engine::plan;
@@ -76,7 +77,12 @@ impl Job for Reaper {
                 continue;
             }
             let Doomed { ino, owner } = next;
-            if let Err(error) = mount.reap(ino, owner) {
+            let result = mount.reap(ino, owner);
+            trace::op(|| trace::Op {
+                ino: ino.raw(),
+                ..watch::nobody(mount, trace::Call::Free, watch::done(&result))
+            });
+            if let Err(error) = result {
                 if mount.alive() == Alive::Yes {
                     pr_warn!(
                         "({}): inode {} has no name and could not be freed: {:?}; the next mount tries again\n",

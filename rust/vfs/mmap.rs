@@ -80,6 +80,11 @@ impl Outcome {
         Self(unsafe { bindings::vmf_error(error.to_errno()) })
     }
 
+    /// `VM_FAULT_*`.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Whether the page is not in the page table, for good or for now.
     pub fn is_error(self) -> bool {
         self.0 & bindings::VM_FAULT_ERROR_BITS != 0
