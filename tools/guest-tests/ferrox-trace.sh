@@ -123,11 +123,14 @@ before, bytes_before = {name: counter(name) for name in names}, counter("bytes_l
 heard()
 for n in range(40):
     os.close(os.open(f"d/{n:030}", os.O_CREAT | os.O_WRONLY))
+held = [os.open(f"d/{n:030}", os.O_RDONLY) for n in range(10)]
 for n in range(40):
     os.unlink(f"d/{n:030}")
+for other in held:
+    os.close(other)
 os.pwrite(fd, b"y" * 20000, 0)
 for _ in range(100):
-    if counter("records_free") - before["records_free"] >= 40:
+    if counter("records_free") - before["records_free"] >= 10:
         break
     time.sleep(0.05)
 found = heard()
@@ -140,7 +143,10 @@ same(sum(int(words["bytes"]) for words in records), counter("bytes_logged") - by
 numbers = [int(words["lsn"]) for words in records]
 same(len(set(numbers)), len(numbers), "LSNs")
 check(max(numbers) - min(numbers) == len(numbers) - 1, "and none is left out")
-same(len(calls(found, "free")), 40, "inodes that ended")
+same(len(calls(found, "unlink")), 40, "names that went")
+ended = counter("records_free") - before["records_free"]
+check(ended >= 10, f"{ended} inodes ended after their last name")
+same(len(calls(found, "free")), ended, "and that is told")
 
 # A checkpoint.
 heard()
