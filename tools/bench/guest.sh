@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What each guest of the benchmark runs: all operations in the mounted root, then mounts.
+# What each guest of the benchmark runs. WORK says what: all operations in the mounted root, then
+# mounts (all); what grows, on a filesystem of bench-image's (grown, full); how long locks are held
+# (holds).
 set -eu
 case $FS in
 ferrox) options=dax ;;
@@ -9,8 +11,13 @@ esac
 counters=/sys/fs/ferrox/$(basename "$DEV")
 echo "{\"kernel\":\"$(uname -r)\"}"
 cd "$MNT"
+case ${WORK:-all} in
+grown | full)
+	exec bench-ops "$WORK" "$counters"
+	;;
+esac
 bench-ops run "$counters"
-[ "$FS" != tmpfs ] || exit 0
+[ "$FS" != tmpfs ] && [ "${WORK:-all}" = all ] || exit 0
 
 cd /
 umount "$MNT"

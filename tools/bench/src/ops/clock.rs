@@ -56,11 +56,30 @@ impl Clock {
         count: usize,
         mut f: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
+        self.whole(name, count, || (0..count).try_for_each(&mut f))
+    }
+
+    /// Does `f`, and prints how long all tasks of the system together ran meanwhile.
+    pub(crate) fn run(&self, name: &str, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        let others = others()?;
+        let own = clock_gettime(ClockId::ThreadCPUTime);
+        f()?;
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        let own = (now.tv_sec - own.tv_sec) * 1_000_000_000 + now.tv_nsec - own.tv_nsec;
+        show(name, 1, own + self::others()? - others, &BTreeMap::new());
+        Ok(())
+    }
+
+    /// Does `f`, which is `count` operations, and prints what one of them cost.
+    pub(crate) fn whole(
+        &self,
+        name: &str,
+        count: usize,
+        f: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let before = self.counted();
         let begin = now();
-        for i in 0..count {
-            f(i)?;
-        }
+        f()?;
         let took = now() - begin;
         let mut changed = self.counted();
         for (name, n) in &mut changed {
@@ -70,4 +89,25 @@ impl Clock {
         show(name, count, took, &changed);
         Ok(())
     }
+}
+
+/// Nanoseconds that all tasks but this have run so far.
+fn others() -> Result<i64> {
+    let own = std::process::id().to_string();
+    let mut sum = 0;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().filter(|n| n.parse::<u32>().is_ok());
+        if number.is_none_or(|number| number == own) {
+            continue;
+        }
+        // It may have ended.
+        let text = std::fs::read_to_string(entry.path().join("schedstat")).unwrap_or_default();
+        sum += text
+            .split(' ')
+            .next()
+            .and_then(|ran| ran.parse::<i64>().ok())
+            .unwrap_or(0);
+    }
+    Ok(sum)
 }

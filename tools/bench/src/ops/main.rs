@@ -5,6 +5,7 @@
 //! ```text
 //! bench-ops run [COUNTERS]          every operation; COUNTERS is a directory of small files with
 //!                                   numbers (/sys/fs/ferrox/pmem0), read before and after each
+//! bench-ops grown|full [COUNTERS]   on a filesystem of bench-image's: what grows
 //! bench-ops mount TYPE DEV DIR OPTIONS NAME    one mount(2)
 //! bench-ops fill COUNT [COUNTERS]   renames, so that a log has something in it
 //! ```
@@ -18,6 +19,7 @@
 
 mod clock;
 mod data;
+mod growth;
 mod map;
 mod mounts;
 mod names;
@@ -33,6 +35,8 @@ fn main() -> Result<()> {
             names::measure(&clock)?;
             data::measure(&clock)
         }
+        ["grown", rest @ ..] => growth::grown(&clock::Clock::new(rest.first().copied())),
+        ["full", rest @ ..] => growth::full(&clock::Clock::new(rest.first().copied())),
         ["mount", kind, device, dir, options, name] => {
             mounts::mount(kind, device, dir, options, name)
         }
@@ -40,6 +44,6 @@ fn main() -> Result<()> {
             let clock = clock::Clock::new(rest.first().copied());
             mounts::fill(&clock, count.parse()?)
         }
-        _ => bail!("bench-ops run|mount|fill: see the head of its source"),
+        _ => bail!("bench-ops run|grown|full|mount|fill: see the head of its source"),
     }
 }

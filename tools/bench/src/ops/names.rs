@@ -4,25 +4,28 @@
 
 use crate::clock::Clock;
 use anyhow::Result;
-use rustix::fs::{fsync, linkat, mkdirat, openat, renameat, unlinkat, AtFlags, Mode, OFlags, CWD};
+use rustix::fs::{
+    fsync, linkat, lstat, mkdirat, openat, renameat, symlinkat, unlinkat, AtFlags, Mode, OFlags,
+    CWD,
+};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 /// How often.
 const N: usize = 2000;
 
-fn names(prefix: &str, count: usize) -> Result<Vec<CString>> {
+pub(crate) fn names(prefix: &str, count: usize) -> Result<Vec<CString>> {
     let name = |i| Ok(CString::new(format!("{prefix}{i}"))?);
     (0..count).map(name).collect()
 }
 
-fn create(name: &CString) -> Result<OwnedFd> {
+pub(crate) fn create(name: &CString) -> Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
     Ok(openat(CWD, name.as_c_str(), flags, Mode::from(0o644))?)
 }
 
 /// Creates and closes.
-fn touch(name: &CString) -> Result<()> {
+pub(crate) fn touch(name: &CString) -> Result<()> {
     drop(create(name)?);
     Ok(())
 }
@@ -55,10 +58,14 @@ pub(crate) fn measure(clock: &Clock) -> Result<()> {
     for name in &synced {
         unlink(name, AtFlags::empty())?;
     }
-    for entries in [200, 2000, 20_000] {
+    let (links, target) = (names("y", N / 2)?, names("target", 1)?);
+    clock.each("symlink", N / 2, |i| {
+        Ok(symlinkat(&target[0], CWD, &links[i])?)
+    })?;
+    for entries in [200, 2000] {
         crowded(clock, entries)?;
     }
-    Ok(())
+    list(clock, "crowd2000")
 }
 
 /// Creates in a directory that has `entries` entries already.
@@ -75,4 +82,28 @@ fn crowded(clock: &Clock, entries: usize) -> Result<()> {
     })?;
     std::env::set_current_dir("..")?;
     Ok(())
+}
+
+/// A listing as `ls -l` makes it, per entry; then a lookup of each name, in no order, when neither
+/// name nor inode is in memory.
+fn list(clock: &Clock, dir: &str) -> Result<()> {
+    let count = std::fs::read_dir(dir)?.count();
+    clock.whole("readdir and stat, an entry", count, || {
+        for entry in std::fs::read_dir(dir)? {
+            entry?.metadata()?;
+        }
+        Ok(())
+    })?;
+    let order = names(&format!("{dir}/old"), 2000)?;
+    forget()?;
+    clock.each("lookup, cold", order.len(), |i| {
+        lstat(&order[i * 1237 % order.len()])?;
+        Ok(())
+    })
+}
+
+/// Has the kernel forget every name, inode and page of metadata that it could read again.
+fn forget() -> Result<()> {
+    rustix::fs::sync();
+    Ok(std::fs::write("/proc/sys/vm/drop_caches", "3")?)
 }

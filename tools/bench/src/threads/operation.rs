@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One operation, with the steps and the locks of `rust/fs/transact.rs`: promise, commit lock, map
+//! locks by inode number, group locks in rising order, plan, append with one fence, apply.
+
+use crate::shared::{lock, Owner, Shared};
+use engine::apply;
+use engine::env::{Env, Media};
+use engine::extents::Piece;
+use engine::inode::InodeObject;
+use engine::locked::{Locked, Work};
+use engine::log::footprint;
+use engine::plan::{self, NewInode};
+use engine::record::Record;
+use engine::{Error, Result};
+use format::inode::S_IFREG;
+use format::log::{self, SetAttr};
+use format::{Block, Blocks, FileBlock, Group, Ino, Lsn};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::Arc;
+
+/// What one operation may change of an area, as the module promises it.
+const AREA: i64 = 24 * 65 * 64;
+
+type Plan<'p, R> = dyn FnMut(&Shared<'_>, &mut Locked<'_>, &mut Work) -> Result<R> + 'p;
+
+/// A thread at work.
+pub(crate) struct Hand<'s, 'm> {
+    pub(crate) shared: &'s Shared<'m>,
+    /// Which: it has a ring of its own, as a CPU has.
+    pub(crate) number: usize,
+}
+
+impl Hand<'_, '_> {
+    /// Runs an operation on `owners` and their groups. A group without places for nodes gets a
+    /// chunk, and the plan another try.
+    fn run<R>(
+        &self,
+        owners: &[&Arc<Owner>],
+        born: Option<&Arc<Owner>>,
+        payload: u64,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
+        for _ in 0..6 {
+            match self.once(owners, None, born, payload, plan) {
+                Err(Error::NoPlaces(group)) => self.add_chunk(group)?,
+                other => return other,
+            }
+        }
+        Err(Error::NoSpace)
+    }
+
+    fn once<R>(
+        &self,
+        owners: &[&Arc<Owner>],
+        group: Option<Group>,
+        born: Option<&Arc<Owner>>,
+        payload: u64,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
+        let shared = self.shared;
+        let mut promised = footprint(payload);
+        let ring = &shared.rings[self.number % shared.rings.len()].0;
+        shared.promised.fetch_add(AREA, SeqCst);
+        if !lock(ring.lock()).reserve(promised) {
+            return Err(Error::NoSpace);
+        }
+        let desk = lock(shared.desks.lock()).pop();
+        let mut work = desk.unwrap_or_default();
+        let result = self.commit(owners, group, born, &mut promised, &mut work, plan);
+        lock(shared.desks.lock()).push(work);
+        lock(ring.lock()).unreserve(promised);
+        shared.promised.fetch_sub(AREA, Relaxed);
+        result
+    }
+
+    fn commit<R>(
+        &self,
+        owners: &[&Arc<Owner>],
+        group: Option<Group>,
+        born: Option<&Arc<Owner>>,
+        promised: &mut u64,
+        work: &mut Work,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
+        let shared = self.shared;
+        let _commit = lock(shared.commit[self.number].0.read());
+        let mut sorted = owners.to_vec();
+        sorted.sort_by_key(|owner| owner.ino().raw());
+        let mut numbers: Vec<u32> = sorted
+            .iter()
+            .filter_map(|o| o.ino().group())
+            .map(Group::raw)
+            .collect();
+        numbers.extend(group.map(Group::raw));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut maps: Vec<_> = sorted.iter().map(|owner| lock(owner.map.write())).collect();
+        let mut groups = Vec::new();
+        for number in &numbers {
+            groups.push(lock(shared.slot(Group::new(*number))?.object.write()));
+        }
+        let mut newborn = None;
+        let mut locked = Locked::new();
+        for group in &mut groups {
+            locked.add_group(group)?;
+        }
+        for map in &mut maps {
+            locked.add_inode(map)?;
+        }
+        let before = sums(&mut locked);
+        let result = plan(shared, &mut locked, work)?;
+        self.append(work, promised)?;
+        // The record is durable. A newborn is known to nobody, so its lock is free.
+        if let Some(owner) = born {
+            let object = newborn.insert(lock(owner.map.write()));
+            let (kind, payload) = plan::planned(&work.record);
+            if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
+                owner.name(object, ino);
+            }
+            locked.add_inode(object)?;
+        }
+        let (kind, payload) = plan::planned(&work.record);
+        let record = Record::decode(kind, payload)?;
+        apply::apply(
+            shared,
+            &mut locked,
+            &mut work.arena,
+            &record,
+            &mut work.effects,
+        )?;
+        let after = sums(&mut locked);
+        shared.free.fetch_add(after.0 - before.0, Relaxed);
+        shared.inodes.fetch_add(after.1 - before.1, Relaxed);
+        shared
+            .charged
+            .fetch_add(locked.take_charge() as i64, Relaxed);
+        for group in locked.groups() {
+            let hint = &shared.slot(group.number())?.free_hint;
+            hint.store(group.free().raw(), Relaxed);
+        }
+        for inode in locked.inodes() {
+            let ended = inode.core.mode.get() == 0;
+            let known = owners.iter().copied().chain(born);
+            if let Some(owner) = known.into_iter().find(|owner| owner.ino() == inode.ino()) {
+                shared.note(owner, ended);
+            }
+        }
+        while let Some((start, len)) = work.effects.freed.pop() {
+            shared.give(start, len);
+        }
+        Ok(result)
+    }
+
+    /// Makes the planned record durable: the ring's lock is held until the fence.
+    fn append(&self, work: &Work, promised: &mut u64) -> Result<()> {
+        let shared = self.shared;
+        let (kind, payload) = plan::planned(&work.record);
+        let size = footprint(payload.len() as u64);
+        *promised = promised.checked_sub(size).ok_or(Error::TooLong)?;
+        let ring = &shared.rings[self.number % shared.rings.len()].0;
+        let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
+        let mut ring = lock(ring.lock());
+        ring.append(shared.media, shared.volume(), &mut next, kind, &[payload])?;
+        Ok(())
+    }
+
+    fn add_chunk(&self, group: Group) -> Result<()> {
+        let want = format::inode::CHUNK_MAX;
+        let slot = self.shared.slot(group)?;
+        let run = lock(slot.free.lock()).take_aligned(Blocks::new(want), want);
+        let run = run.ok_or(Error::NoSpace)?;
+        self.once(&[], Some(group), None, 64, &mut |env, locked, work| {
+            plan::plan_chunk(env, locked, work, group, run.start, run.len)
+        })
+    }
+
+    /// Makes a file.
+    pub(crate) fn create(&self, dir: &Arc<Owner>, name: &[u8]) -> Result<Arc<Owner>> {
+        let new = NewInode {
+            mode: S_IFREG | 0o644,
+            time: 2,
+            ..NewInode::default()
+        };
+        let born = Owner::new(InodeObject::vacant());
+        lock(born.map.write()).foresee(0)?;
+        let (ino, group) = (dir.ino(), home(dir.ino())?);
+        let payload = 64 + name.len() as u64;
+        self.run(&[dir], Some(&born), payload, &mut |env, locked, work| {
+            plan::plan_create(env, locked, work, Some((ino, name)), group, &new, &[])
+        })?;
+        Ok(born)
+    }
+
+    /// Renames within a directory.
+    pub(crate) fn rename(
+        &self,
+        dir: &Arc<Owner>,
+        file: &Arc<Owner>,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<()> {
+        let ino = dir.ino();
+        let payload = 64 + to.len() as u64;
+        self.run(&[dir, file], None, payload, &mut |env, locked, work| {
+            let existing = plan::Existing::Replace;
+            plan::plan_rename(env, locked, work, (ino, from), (ino, to), existing, 3)
+        })
+    }
+
+    /// Removes a file: its name, then its inode.
+    pub(crate) fn unlink(&self, dir: &Arc<Owner>, file: &Arc<Owner>, name: &[u8]) -> Result<()> {
+        let ino = dir.ino();
+        self.run(&[dir, file], None, 32, &mut |env, locked, work| {
+            plan::plan_unlink(env, locked, work, ino, name, false, 4)
+        })?;
+        let ino = file.ino();
+        self.run(&[file], None, 8, &mut |env, locked, work| {
+            plan::plan_free(env, locked, work, ino)
+        })
+    }
+
+    /// Appends one block: its bytes, a fence, then the record that makes it part of the file.
+    pub(crate) fn append_block(
+        &self,
+        file: &Arc<Owner>,
+        at: u64,
+        bytes: &[u8],
+        goal: &mut Option<Block>,
+    ) -> Result<()> {
+        let shared = self.shared;
+        let slot = shared.slot(home(file.ino())?)?;
+        let run = lock(slot.free.lock()).take(Blocks::new(1), *goal, false)?;
+        *goal = run.start.checked_add(run.len);
+        shared
+            .media
+            .write(run.start.addr().ok_or(Error::Invalid)?, bytes)?;
+        // ORDER: the data is durable before the record that makes it part of the file.
+        shared.media.fence();
+        let mut attr = SetAttr::default();
+        attr.ino.set(file.ino().raw());
+        attr.mask
+            .set(log::SET_SIZE | log::SET_MTIME | log::SET_CTIME);
+        attr.size.set((at + 1) * 4096);
+        let piece = Piece {
+            file: FileBlock::new(at),
+            start: run.start,
+            len: run.len,
+            flags: 0,
+        };
+        self.run(&[file], None, 128, &mut |env, locked, work| {
+            plan::plan_map(env, locked, work, &[piece], &attr)
+        })
+    }
+}
+
+fn home(ino: Ino) -> Result<Group> {
+    ino.group().ok_or(Error::Invalid)
+}
+
+/// Free blocks and inodes of the groups that are held.
+fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
+    locked.groups().fold((0, 0), |(free, inodes), group| {
+        let (more, some) = (group.free().raw(), group.inodes());
+        (free + more as i64, inodes + i64::from(some))
+    })
+}
