@@ -33,13 +33,13 @@ use engine::overlay::Overlay;
 use engine::state::Parts;
 use format::{Blocks, Epoch, Group, Lsn};
 use kernel::prelude::*;
+use kernel::static_lock_class;
 use kernel::str::CString;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
-use kernel::sync::{Arc, Mutex};
-use kernel::{new_mutex, static_lock_class};
+use kernel::sync::Arc;
 use vfs::mode::Device;
 use vfs::pmem::Region;
-use vfs::sync::PerCpuRwSemaphore;
+use vfs::sync::{new_mutex, Mutex, PerCpuRwSemaphore};
 
 /// Superblock and group tree: what only a checkpoint changes.
 pub(crate) struct Checkpointed {

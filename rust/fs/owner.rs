@@ -18,10 +18,10 @@ use format::group::Item;
 use format::{Group, Ino};
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
+use kernel::static_lock_class;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::{Arc, Mutex};
-use kernel::{new_mutex, static_lock_class};
-use vfs::sync::RwSemaphore;
+use kernel::sync::Arc;
+use vfs::sync::{new_mutex, Mutex, RwSemaphore};
 
 /// One inode's owner object.
 #[pin_data]

@@ -19,6 +19,7 @@
 //! | `nodes_in_dram` | not a counter: nodes that are in DRAM now |
 //! | `nodes_given_back` | nodes that went out of DRAM because the kernel was short of memory |
 //! | `faults_4k`, `faults_2m` | faults that were answered with a page of that size |
+//! | `lock_holds` | how long locks were held: only in a module built to be measured |
 //! | `media_errors` | copies out of the device that the media failed |
 
 use crate::mount::Mount;
@@ -118,7 +119,9 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
     writeln!(out, "{compat:#x} {ro_compat:#x} {:#x}", sb.incompat.get())
 }
 
-static TABLE: [Attribute<Mount>; 25] = [
+static TABLE: [Attribute<Mount>; 25 + cfg!(FERROX_HOLDS) as usize] = [
+    #[cfg(FERROX_HOLDS)]
+    Attribute::new(c"lock_holds", holds),
     Attribute::new(c"label", label),
     Attribute::new(c"uuid", uuid),
     Attribute::new(c"features", features),
@@ -155,6 +158,20 @@ static TABLE: [Attribute<Mount>; 25] = [
         record(m, out, Kind::ChunkGive)
     }),
 ];
+
+/// A line for each lock and way to hold it: how often since this was last read, how long in all, and
+/// how long at the most.
+#[cfg(FERROX_HOLDS)]
+fn holds(_: &Mount, out: &mut Text<'_>) -> fmt::Result {
+    let mut result = Ok(());
+    vfs::sync::hold::each(&mut |name, mode, held| {
+        let name = name.to_str().unwrap_or("?");
+        let (count, sum, longest) = (held.count, held.sum, held.longest);
+        let line = writeln!(out, "{name} {mode:?} {count} {sum} {longest}");
+        result = result.and(line);
+    });
+    result
+}
 
 fn record(mount: &Mount, out: &mut Text<'_>, kind: Kind) -> fmt::Result {
     event(mount, out, Event::Record(kind))

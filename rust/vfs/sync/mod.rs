@@ -2,15 +2,18 @@
 
 //! Locks and waits that the `kernel` crate does not have.
 //!
-//! Where its `Mutex`, `SpinLock`, `CondVar` and `Completion` suffice they are to be used; here is
-//! the rest of what a filesystem needs:
+//! Where its `SpinLock`, `CondVar` and `Completion` suffice they are to be used; here is the rest of
+//! what a filesystem needs:
 //!
 //! | type | for |
 //! | --- | --- |
 //! | [`RwSemaphore`] | many readers or one writer, with lockdep's nesting of several of one class |
 //! | [`PerCpuRwSemaphore`] | readers by the million, a writer now and then |
 //! | [`WaitQueue`] | waiting for a condition, killable |
+//! | [`Mutex`] | one at a time: the `kernel` crate's |
 //! | [`NoFs`] | a scope in which no allocation enters a filesystem |
+//!
+//! A module can be built to count how long each of these locks is held: [`hold`].
 //!
 //! # lockdep
 //!
@@ -18,11 +21,14 @@
 //! Two locks of one class that are held together need [`Nesting`]: the caller states a rank, and
 //! vouches that ranks rise. lockdep knows eight.
 
+pub mod hold;
+mod mutex;
 mod nofs;
 mod percpu;
 mod rwsem;
 mod wait;
 
+pub use mutex::{new_mutex, Mutex};
 pub use nofs::NoFs;
 pub use percpu::PerCpuRwSemaphore;
 pub use rwsem::{ReadGuard, RwSemaphore, WriteGuard};

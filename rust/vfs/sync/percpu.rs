@@ -7,6 +7,7 @@
 //! every operation and written a few times a second at most. It cannot be taken for writing with
 //! a signal in mind, nor nested with its like.
 
+use super::hold::{Label, Mode, Since};
 use crate::bindings;
 use core::{
     cell::UnsafeCell,
@@ -29,6 +30,7 @@ pub struct PerCpuRwSemaphore<T> {
     raw: Opaque<bindings::percpu_rw_semaphore>,
     #[pin]
     _pin: PhantomPinned,
+    label: Label,
     data: UnsafeCell<T>,
 }
 
@@ -55,6 +57,7 @@ impl<T> PerCpuRwSemaphore<T> {
                 bindings::__percpu_init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             })),
             _pin: PhantomPinned,
+            label: Label::new(name),
             data: UnsafeCell::new(data),
         }? Error)
     }
@@ -67,6 +70,7 @@ impl<T> PerCpuRwSemaphore<T> {
         // INVARIANT: it was just taken.
         PerCpuReadGuard {
             lock: self,
+            since: self.label.taken(),
             _not_send: NotThreadSafe,
         }
     }
@@ -78,6 +82,7 @@ impl<T> PerCpuRwSemaphore<T> {
         // INVARIANT: the guard is made only if the lock was taken.
         taken.then(|| PerCpuReadGuard {
             lock: self,
+            since: self.label.taken(),
             _not_send: NotThreadSafe,
         })
     }
@@ -89,6 +94,7 @@ impl<T> PerCpuRwSemaphore<T> {
         // INVARIANT: it was just taken.
         PerCpuWriteGuard {
             lock: self,
+            since: self.label.taken(),
             _not_send: NotThreadSafe,
         }
     }
@@ -110,6 +116,7 @@ impl<T> PinnedDrop for PerCpuRwSemaphore<T> {
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct PerCpuReadGuard<'a, T> {
     lock: &'a PerCpuRwSemaphore<T>,
+    since: Since,
     _not_send: NotThreadSafe,
 }
 
@@ -126,6 +133,7 @@ impl<T> Deref for PerCpuReadGuard<'_, T> {
 impl<T> Drop for PerCpuReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        self.lock.label.over(self.since, Mode::Shared);
         // SAFETY: by the type invariant this thread holds it for reading.
         unsafe { bindings::percpu_up_read(self.lock.raw.get()) };
     }
@@ -139,6 +147,7 @@ impl<T> Drop for PerCpuReadGuard<'_, T> {
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct PerCpuWriteGuard<'a, T> {
     lock: &'a PerCpuRwSemaphore<T>,
+    since: Since,
     _not_send: NotThreadSafe,
 }
 
@@ -162,6 +171,7 @@ impl<T> DerefMut for PerCpuWriteGuard<'_, T> {
 
 impl<T> Drop for PerCpuWriteGuard<'_, T> {
     fn drop(&mut self) {
+        self.lock.label.over(self.since, Mode::Alone);
         // SAFETY: by the type invariant this thread holds it for writing.
         unsafe { bindings::percpu_up_write(self.lock.raw.get()) };
     }

@@ -2,6 +2,7 @@
 
 //! `struct rw_semaphore` with the data it protects.
 
+use super::hold::{Label, Mode, Since};
 use super::Nesting;
 use crate::bindings;
 use core::{
@@ -31,6 +32,7 @@ pub struct RwSemaphore<T> {
     // Waiters are on a list whose head is in the semaphore.
     #[pin]
     _pin: PhantomPinned,
+    label: Label,
     data: UnsafeCell<T>,
 }
 
@@ -53,6 +55,7 @@ impl<T> RwSemaphore<T> {
                 bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             }),
             _pin: PhantomPinned,
+            label: Label::new(name),
             data: UnsafeCell::new(data),
         })
     }
@@ -61,6 +64,7 @@ impl<T> RwSemaphore<T> {
         // INVARIANT: callers have just taken it.
         ReadGuard {
             lock: self,
+            since: self.label.taken(),
             _not_send: NotThreadSafe,
         }
     }
@@ -69,6 +73,7 @@ impl<T> RwSemaphore<T> {
         // INVARIANT: callers have just taken it.
         WriteGuard {
             lock: self,
+            since: self.label.taken(),
             _not_send: NotThreadSafe,
         }
     }
@@ -149,6 +154,7 @@ impl<T> RwSemaphore<T> {
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct ReadGuard<'a, T> {
     lock: &'a RwSemaphore<T>,
+    since: Since,
     _not_send: NotThreadSafe,
 }
 
@@ -174,6 +180,7 @@ impl<T> Deref for ReadGuard<'_, T> {
 
 impl<T> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
+        self.lock.label.over(self.since, Mode::Shared);
         // SAFETY: by the type invariant this thread holds it for reading.
         unsafe { bindings::up_read(self.lock.raw.get()) };
     }
@@ -187,6 +194,7 @@ impl<T> Drop for ReadGuard<'_, T> {
 #[must_use = "the lock is let go when the guard is dropped"]
 pub struct WriteGuard<'a, T> {
     lock: &'a RwSemaphore<T>,
+    since: Since,
     _not_send: NotThreadSafe,
 }
 
@@ -202,6 +210,7 @@ impl<'a, T> WriteGuard<'a, T> {
     /// Goes on as a reader without letting a writer in between.
     pub fn downgrade(self) -> ReadGuard<'a, T> {
         let lock = self.lock;
+        lock.label.over(self.since, Mode::Alone);
         core::mem::forget(self);
         // SAFETY: by the type invariant this thread held it for writing, and its guard is gone.
         unsafe { bindings::downgrade_write(lock.raw.get()) };
@@ -229,6 +238,7 @@ impl<T> DerefMut for WriteGuard<'_, T> {
 
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
+        self.lock.label.over(self.since, Mode::Alone);
         // SAFETY: by the type invariant this thread holds it for writing.
         unsafe { bindings::up_write(self.lock.raw.get()) };
     }

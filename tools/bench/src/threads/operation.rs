@@ -161,7 +161,7 @@ impl Hand<'_, '_> {
         let ring = &shared.rings[self.number % shared.rings.len()].0;
         let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
         let mut ring = lock(ring.lock());
-        ring.append(shared.media, shared.volume(), &mut next, kind, &[payload])?;
+        ring.append(shared.media, shared.volume().record_seed, &mut next, kind, &[payload])?;
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl Hand<'_, '_> {
     pub(crate) fn unlink(&self, dir: &Arc<Owner>, file: &Arc<Owner>, name: &[u8]) -> Result<()> {
         let ino = dir.ino();
         self.run(&[dir, file], None, 32, &mut |env, locked, work| {
-            plan::plan_unlink(env, locked, work, ino, name, false, 4)
+            plan::plan_unlink(env, locked, work, ino, name, false, false, 4)
         })?;
         let ino = file.ino();
         self.run(&[file], None, 8, &mut |env, locked, work| {
