@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What each guest of the benchmark runs. WORK says what: all operations in the mounted root, then
-# mounts (all); what grows, on a filesystem of bench-image's (grown, full); how long locks are held
-# (holds).
+# mounts (all); what grows, on a filesystem of bench-image's (grown, first, full); the operations alone, for
+# a module that counts how long locks are held (holds).
 set -eu
 case $FS in
 ferrox) options=dax ;;
@@ -12,7 +12,7 @@ counters=/sys/fs/ferrox/$(basename "$DEV")
 echo "{\"kernel\":\"$(uname -r)\"}"
 cd "$MNT"
 case ${WORK:-all} in
-grown | full)
+grown | first | full)
 	exec bench-ops "$WORK" "$counters"
 	;;
 esac

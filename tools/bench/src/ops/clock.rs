@@ -14,12 +14,19 @@ pub(crate) fn now() -> i64 {
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
+/// What was counted of a lock: how often it was held, how long in all, how long at the most.
+type Holds = BTreeMap<String, [u64; 3]>;
+
 /// Prints what `count` times an operation took.
 pub(crate) fn show(name: &str, count: usize, took: i64, counters: &BTreeMap<String, i64>) {
+    show_with(name, count, took, counters, &Holds::new());
+}
+
+fn show_with(name: &str, count: usize, took: i64, counters: &BTreeMap<String, i64>, holds: &Holds) {
     let per = took as f64 / count as f64;
     println!(
         "{}",
-        json!({ "op": name, "n": count, "cost": per, "counters": counters })
+        json!({ "op": name, "n": count, "cost": per, "counters": counters, "holds": holds })
     );
 }
 
@@ -41,9 +48,28 @@ impl Clock {
         let mut all = BTreeMap::new();
         let files = self.counters.iter().filter_map(|dir| dir.read_dir().ok());
         for file in files.flatten().flatten() {
+            if file.file_name() == "lock_holds" {
+                // Whoever reads it takes what it says.
+                continue;
+            }
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();
             if let Ok(n) = text.trim().parse() {
                 all.insert(file.file_name().to_string_lossy().into_owned(), n);
+            }
+        }
+        all
+    }
+
+    /// How long locks were held since this was last asked, if the module counts that: a line of
+    /// its file is name, way of holding, and three numbers.
+    fn holds(&self) -> Holds {
+        let file = self.counters.as_ref().map(|dir| dir.join("lock_holds"));
+        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+        let mut all = Holds::new();
+        for line in text.unwrap_or_default().lines() {
+            if let [name, mode, count, sum, longest] = line.split(' ').collect::<Vec<_>>()[..] {
+                let numbers = [count, sum, longest].map(|n| n.parse().unwrap_or(0));
+                all.insert(format!("{name} {mode}"), numbers);
             }
         }
         all
@@ -62,11 +88,13 @@ impl Clock {
     /// Does `f`, and prints how long all tasks of the system together ran meanwhile.
     pub(crate) fn run(&self, name: &str, f: impl FnOnce() -> Result<()>) -> Result<()> {
         let others = others()?;
+        self.holds();
         let own = clock_gettime(ClockId::ThreadCPUTime);
         f()?;
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let own = (now.tv_sec - own.tv_sec) * 1_000_000_000 + now.tv_nsec - own.tv_nsec;
-        show(name, 1, own + self::others()? - others, &BTreeMap::new());
+        let ran = own + self::others()? - others;
+        show_with(name, 1, ran, &BTreeMap::new(), &self.holds());
         Ok(())
     }
 
@@ -78,15 +106,17 @@ impl Clock {
         f: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let before = self.counted();
+        self.holds();
         let begin = now();
         f()?;
         let took = now() - begin;
+        let holds = self.holds();
         let mut changed = self.counted();
         for (name, n) in &mut changed {
             *n -= before.get(name).copied().unwrap_or(0);
         }
         changed.retain(|_, n| *n != 0);
-        show(name, count, took, &changed);
+        show_with(name, count, took, &changed, &holds);
         Ok(())
     }
 }

@@ -38,6 +38,11 @@ pub(crate) fn grown(clock: &Clock) -> Result<()> {
     append(clock, "many", "append 4 KiB to a file of a million extents")
 }
 
+/// The first append after a mount, on the filesystem of [`grown`]: where a group's free map is made.
+pub(crate) fn first(clock: &Clock) -> Result<()> {
+    append(clock, "other", "append 4 KiB among a million extents")
+}
+
 /// A filesystem that is nearly full, its free blocks scattered. Files go into the group of their
 /// directory: a new directory is put into a group that has room; the root's has none.
 pub(crate) fn full(clock: &Clock) -> Result<()> {

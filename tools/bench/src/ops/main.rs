@@ -5,7 +5,7 @@
 //! ```text
 //! bench-ops run [COUNTERS]          every operation; COUNTERS is a directory of small files with
 //!                                   numbers (/sys/fs/ferrox/pmem0), read before and after each
-//! bench-ops grown|full [COUNTERS]   on a filesystem of bench-image's: what grows
+//! bench-ops grown|first|full [COUNTERS]   on a filesystem of bench-image's: what grows
 //! bench-ops mount TYPE DEV DIR OPTIONS NAME    one mount(2)
 //! bench-ops fill COUNT [COUNTERS]   renames, so that a log has something in it
 //! ```
@@ -36,6 +36,7 @@ fn main() -> Result<()> {
             data::measure(&clock)
         }
         ["grown", rest @ ..] => growth::grown(&clock::Clock::new(rest.first().copied())),
+        ["first", rest @ ..] => growth::first(&clock::Clock::new(rest.first().copied())),
         ["full", rest @ ..] => growth::full(&clock::Clock::new(rest.first().copied())),
         ["mount", kind, device, dir, options, name] => {
             mounts::mount(kind, device, dir, options, name)
@@ -44,6 +45,6 @@ fn main() -> Result<()> {
             let clock = clock::Clock::new(rest.first().copied());
             mounts::fill(&clock, count.parse()?)
         }
-        _ => bail!("bench-ops run|grown|full|mount|fill: see the head of its source"),
+        _ => bail!("bench-ops run|grown|first|full|mount|fill: see the head of its source"),
     }
 }

@@ -2,13 +2,22 @@
 
 //! Puts the measurements of all guests side by side: `bench-report DIRECTORY JSON SVG`.
 //!
-//! The directory holds a file of JSON lines for each filesystem that was measured, and one for the
-//! engine on the host (`native`). The table goes to the output, in a form that reStructuredText
-//! reads too.
+//! The directory holds a file of JSON lines for each filesystem that was measured, for each guest that
+//! measured ferrox in another way, and two for the engine on the host (`native`, `threads`). What
+//! is not there is left out. The tables go to the output, in a form that reStructuredText reads
+//! too.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `rows` | what is shown, and the bars |
+//! | `asked` | growth, threads, locks |
+//! | `table`, `picture` | as text, as SVG |
 
 #![forbid(unsafe_code)]
 
+mod asked;
 mod picture;
+mod rows;
 mod table;
 
 use anyhow::{bail, Context, Result};
@@ -18,33 +27,8 @@ use std::path::Path;
 
 /// What was measured, in the order of the columns.
 const SYSTEMS: [&str; 4] = ["ferrox", "tmpfs", "xfs", "ext4"];
-
-/// An operation, and the most instructions that it may cost on ferrox: the first bar.
-const ROWS: [(&str, Option<f64>); 23] = [
-    ("create", Some(17_000.0)),
-    ("create + fsync", Some(18_000.0)),
-    ("rename", Some(20_000.0)),
-    ("link", Some(14_000.0)),
-    ("unlink (not last)", None),
-    ("unlink (last)", Some(15_000.0)),
-    ("mkdir", Some(15_000.0)),
-    ("rmdir", Some(15_000.0)),
-    ("create among 200", None),
-    ("create among 2000", None),
-    ("create among 20000", None),
-    ("append 4 KiB", Some(7_500.0)),
-    ("append 4 KiB + fdatasync", Some(8_200.0)),
-    ("overwrite 4 KiB", Some(3_600.0)),
-    ("overwrite 4 KiB + fdatasync", None),
-    ("read 4 KiB", Some(2_500.0)),
-    ("append 2 MiB", Some(950_000.0)),
-    ("mmap store into a hole", Some(9_000.0)),
-    ("mmap store into a hole, MAP_SYNC", Some(9_000.0)),
-    ("mmap store into a small hole", Some(9_000.0)),
-    ("mmap store into a small hole, MAP_SYNC", Some(9_000.0)),
-    ("mount after a clean unmount", Some(20_000_000.0)),
-    ("mount after a crash", Some(20_000_000.0)),
-];
+/// What else was measured of ferrox.
+const MORE: [&str; 5] = ["grown", "full", "holds", "holds-grown", "native"];
 
 /// One measurement.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -54,6 +38,9 @@ struct Measured {
     cost: f64,
     #[serde(default)]
     counters: BTreeMap<String, i64>,
+    /// By lock: how often held, how long in all, how long at the most.
+    #[serde(default)]
+    holds: BTreeMap<String, [u64; 3]>,
 }
 
 impl Measured {
@@ -74,6 +61,17 @@ impl Measured {
 struct Bench {
     kernel: String,
     systems: BTreeMap<String, Vec<Measured>>,
+    threads: Vec<asked::Threads>,
+}
+
+/// All that was measured, and what is made of it.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    bench: &'a Bench,
+    growth: &'a [asked::Ratio],
+    two_threads: &'a [asked::Ratio],
+    locks: &'a BTreeMap<String, asked::Hold>,
 }
 
 impl Bench {
@@ -83,7 +81,11 @@ impl Bench {
 
     fn read(directory: &Path) -> Result<Self> {
         let mut bench = Self::default();
-        for system in SYSTEMS.iter().chain(&["native"]) {
+        let threads = std::fs::read_to_string(directory.join("threads.jsonl"));
+        for line in threads.unwrap_or_default().lines() {
+            bench.threads.push(serde_json::from_str(line)?);
+        }
+        for system in SYSTEMS.iter().chain(&MORE) {
             let Ok(text) = std::fs::read_to_string(directory.join(format!("{system}.jsonl")))
             else {
                 continue;
@@ -114,8 +116,14 @@ fn main() -> Result<()> {
         bail!("bench-report DIRECTORY JSON SVG");
     };
     let bench = Bench::read(Path::new(directory))?;
-    std::fs::write(json, serde_json::to_string_pretty(&bench)?)?;
-    svg::save(picture, &picture::draw(&bench))?;
-    print!("{}", table::table(&bench));
+    let report = Report {
+        bench: &bench,
+        growth: &asked::growth(&bench),
+        two_threads: &asked::threads(&bench),
+        locks: &asked::holds(&bench),
+    };
+    std::fs::write(json, serde_json::to_string_pretty(&report)?)?;
+    svg::save(picture, &picture::draw(&report))?;
+    print!("{}", table::table(&report));
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! One operation, with the steps and the locks of `rust/fs/transact.rs`: promise, commit lock, map
 //! locks by inode number, group locks in rising order, plan, append with one fence, apply.
 
-use crate::shared::{lock, Owner, Shared};
+use crate::shared::{lock, read, write, Owner, Shared};
 use engine::apply;
 use engine::env::{Env, Media};
 use engine::extents::Piece;
@@ -62,14 +62,17 @@ impl Hand<'_, '_> {
         let mut promised = footprint(payload);
         let ring = &shared.rings[self.number % shared.rings.len()].0;
         shared.promised.fetch_add(AREA, SeqCst);
-        if !lock(ring.lock()).reserve(promised) {
+        if !lock(ring).reserve(promised) {
             return Err(Error::NoSpace);
         }
-        let desk = lock(shared.desks.lock()).pop();
-        let mut work = desk.unwrap_or_default();
+        let desk = lock(&shared.desks).pop();
+        let mut work = match desk {
+            Some(work) => work,
+            None => memory::Box::new(Work::new())?,
+        };
         let result = self.commit(owners, group, born, &mut promised, &mut work, plan);
-        lock(shared.desks.lock()).push(work);
-        lock(ring.lock()).unreserve(promised);
+        lock(&shared.desks).push(work);
+        lock(ring).unreserve(promised);
         shared.promised.fetch_sub(AREA, Relaxed);
         result
     }
@@ -84,7 +87,7 @@ impl Hand<'_, '_> {
         plan: &mut Plan<'_, R>,
     ) -> Result<R> {
         let shared = self.shared;
-        let _commit = lock(shared.commit[self.number].0.read());
+        let _commit = read(&shared.commit[self.number].0);
         let mut sorted = owners.to_vec();
         sorted.sort_by_key(|owner| owner.ino().raw());
         let mut numbers: Vec<u32> = sorted
@@ -95,10 +98,10 @@ impl Hand<'_, '_> {
         numbers.extend(group.map(Group::raw));
         numbers.sort_unstable();
         numbers.dedup();
-        let mut maps: Vec<_> = sorted.iter().map(|owner| lock(owner.map.write())).collect();
+        let mut maps: Vec<_> = sorted.iter().map(|owner| write(&owner.map)).collect();
         let mut groups = Vec::new();
         for number in &numbers {
-            groups.push(lock(shared.slot(Group::new(*number))?.object.write()));
+            groups.push(write(&shared.slot(Group::new(*number))?.object));
         }
         let mut newborn = None;
         let mut locked = Locked::new();
@@ -113,7 +116,7 @@ impl Hand<'_, '_> {
         self.append(work, promised)?;
         // The record is durable. A newborn is known to nobody, so its lock is free.
         if let Some(owner) = born {
-            let object = newborn.insert(lock(owner.map.write()));
+            let object = newborn.insert(write(&owner.map));
             let (kind, payload) = plan::planned(&work.record);
             if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
                 owner.name(object, ino);
@@ -160,7 +163,7 @@ impl Hand<'_, '_> {
         *promised = promised.checked_sub(size).ok_or(Error::TooLong)?;
         let ring = &shared.rings[self.number % shared.rings.len()].0;
         let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
-        let mut ring = lock(ring.lock());
+        let mut ring = lock(ring);
         ring.append(shared.media, shared.volume().record_seed, &mut next, kind, &[payload])?;
         Ok(())
     }
@@ -168,7 +171,7 @@ impl Hand<'_, '_> {
     fn add_chunk(&self, group: Group) -> Result<()> {
         let want = format::inode::CHUNK_MAX;
         let slot = self.shared.slot(group)?;
-        let run = lock(slot.free.lock()).take_aligned(Blocks::new(want), want);
+        let run = lock(&slot.free).take_aligned(Blocks::new(want), want);
         let run = run.ok_or(Error::NoSpace)?;
         self.once(&[], Some(group), None, 64, &mut |env, locked, work| {
             plan::plan_chunk(env, locked, work, group, run.start, run.len)
@@ -183,7 +186,7 @@ impl Hand<'_, '_> {
             ..NewInode::default()
         };
         let born = Owner::new(InodeObject::vacant());
-        lock(born.map.write()).foresee(0)?;
+        write(&born.map).foresee(0)?;
         let (ino, group) = (dir.ino(), home(dir.ino())?);
         let payload = 64 + name.len() as u64;
         self.run(&[dir], Some(&born), payload, &mut |env, locked, work| {
@@ -230,7 +233,7 @@ impl Hand<'_, '_> {
     ) -> Result<()> {
         let shared = self.shared;
         let slot = shared.slot(home(file.ino())?)?;
-        let run = lock(slot.free.lock()).take(Blocks::new(1), *goal, false)?;
+        let run = lock(&slot.free).take(Blocks::new(1), *goal, false)?;
         *goal = run.start.checked_add(run.len);
         shared
             .media

@@ -26,7 +26,8 @@ use format::{Block, Epoch, Group, Ino};
 use media::Mapped;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, LockResult, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{TryLockError, TryLockResult};
 
 /// What two threads change lies in different lines.
 #[repr(align(128))]
@@ -74,7 +75,7 @@ pub(crate) struct Shared<'m> {
     pub(crate) commit: Vec<Apart<RwLock<()>>>,
     pub(crate) groups: Vec<Slot>,
     pub(crate) rings: Vec<Apart<Mutex<Ring>>>,
-    pub(crate) desks: Mutex<Vec<Box<Work>>>,
+    pub(crate) desks: Mutex<Vec<memory::Box<Work>>>,
     lingering: Mutex<BTreeMap<u64, Arc<Owner>>>,
     pub(crate) lsn: AtomicU64,
     pub(crate) free: AtomicI64,
@@ -129,7 +130,7 @@ impl<'m> Shared<'m> {
     /// The owner of an inode that exists.
     pub(crate) fn open(&self, ino: Ino) -> Result<Arc<Owner>> {
         let group = ino.group().ok_or(Error::Invalid)?;
-        let mut object = lock(self.slot(group)?.object.write());
+        let mut object = write(&self.slot(group)?.object);
         Ok(Owner::new(InodeObject::load(self, &mut object, ino)?))
     }
 
@@ -138,10 +139,10 @@ impl<'m> Shared<'m> {
         let raw = owner.ino().raw();
         if ended {
             if owner.listed.swap(false, Ordering::Relaxed) {
-                lock(self.lingering.lock()).remove(&raw);
+                lock(&self.lingering).remove(&raw);
             }
         } else if !owner.listed.swap(true, Ordering::Relaxed) {
-            lock(self.lingering.lock()).insert(raw, owner.clone());
+            lock(&self.lingering).insert(raw, owner.clone());
         }
     }
 
@@ -149,14 +150,41 @@ impl<'m> Shared<'m> {
     pub(crate) fn give(&self, start: Block, len: format::Blocks) {
         let group = self.volume.group_of(start).map(|group| self.slot(group));
         if let Some(Ok(slot)) = group {
-            lock(slot.free.lock()).give(start, len);
+            lock(&slot.free).give(start, len);
         }
     }
 }
 
-/// A lock is poisoned only by a thread that has panicked, and then the measurement is over.
-pub(crate) fn lock<G>(taken: std::sync::LockResult<G>) -> G {
-    taken.unwrap_or_else(|broken| broken.into_inner())
+/// How often to look again before going to sleep: the kernel's mutexes and semaphores spin, too, as
+/// long as the holder runs.
+const SPINS: usize = 10_000;
+
+/// Takes a lock; `look` takes it if that needs no wait. It is poisoned only by a thread that has
+/// panicked, and then the measurement is over.
+fn spin<G>(look: impl Fn() -> TryLockResult<G>, sleep: impl FnOnce() -> LockResult<G>) -> G {
+    for _ in 0..SPINS {
+        match look() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(broken)) => return broken.into_inner(),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    sleep().unwrap_or_else(|broken| broken.into_inner())
+}
+
+/// Takes a mutex.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    spin(|| mutex.try_lock(), || mutex.lock())
+}
+
+/// Takes a lock for reading.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    spin(|| lock.try_read(), || lock.read())
+}
+
+/// Takes a lock for writing.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    spin(|| lock.try_write(), || lock.write())
 }
 
 impl Env for Shared<'_> {
