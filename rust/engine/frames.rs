@@ -41,7 +41,7 @@ use crate::tree::Fingers;
 use core::mem;
 use format::units::count;
 use format::{Block, Epoch};
-use index::Index;
+pub(crate) use index::Index;
 use memory::{AllocError, Page, Vec};
 
 /// No frame: an end of the list of changed ones.

@@ -30,6 +30,7 @@
 // Operations for the tools and the tests: the module's own are in `fs`, with its locks.
 #[cfg(not(CONFIG_RUST))]
 mod ops;
+mod seats;
 
 #[cfg(not(CONFIG_RUST))]
 pub use ops::Written;
@@ -52,6 +53,7 @@ use format::log::Kind;
 use format::superblock::{STATE_DONE, STATE_VALID};
 use format::{Blocks, Epoch, FileBlock, Group, Ino, Lsn};
 use memory::{Box, Vec};
+pub(crate) use seats::Inodes;
 
 /// What a mount may do to the media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub struct State<'m> {
     pub(crate) sb: Super,
     pub(crate) groups: Vec<OpenGroup>,
     pub(crate) group_tree: Box<GroupTree>,
-    pub(crate) inodes: Vec<Box<InodeObject>>,
+    pub(crate) inodes: Inodes,
     pub(crate) rings: Vec<Ring>,
     pub(crate) lsn: Lsn,
     pub(crate) free: u64,
@@ -115,7 +117,7 @@ impl<'m> State<'m> {
             sb,
             groups: Vec::new(),
             group_tree,
-            inodes: Vec::new(),
+            inodes: Inodes::new(),
             rings: Vec::new(),
             charge: 0,
             work: Box::new(Work::new())?,
@@ -241,8 +243,7 @@ impl<'m> State<'m> {
         })?;
         for (ino, from, to) in ranges.iter() {
             self.open_inode(*ino)?;
-            let at = self.find_inode(*ino).map_err(|_| Error::NotFound)?;
-            if let Some(inode) = self.inodes.get_mut(at) {
+            if let Some(inode) = self.inodes.get_mut(*ino) {
                 apply::groups_of_range(&self.env, inode, *from, *to, &mut who)?;
             }
         }
@@ -309,14 +310,6 @@ impl<'m> State<'m> {
         self.inode_count
     }
 
-    pub(crate) fn find_inode(&self, ino: Ino) -> core::result::Result<usize, usize> {
-        let at = crate::sort::partition(&self.inodes, |inode| inode.ino() < ino);
-        match self.inodes.get(at) {
-            Some(inode) if inode.ino() == ino => Ok(at),
-            _ => Err(at),
-        }
-    }
-
     pub(crate) fn find_group(&self, group: Group) -> core::result::Result<usize, usize> {
         let at = crate::sort::partition(&self.groups, |open| open.object.number() < group);
         match self.groups.get(at) {
@@ -364,17 +357,16 @@ impl<'m> State<'m> {
 
     /// Makes sure that an inode is open.
     pub(crate) fn open_inode(&mut self, ino: Ino) -> Result {
-        let Err(at) = self.find_inode(ino) else {
+        if self.inodes.has(ino) {
             return Ok(());
-        };
+        }
         let number = ino.group().ok_or(Error::NotFound)?;
         self.open_group(number)?;
         let group = self.find_group(number).map_err(|_| Error::Invalid)?;
         let open = self.groups.get_mut(group).ok_or(Error::Invalid)?;
         let mut inode = Box::new(InodeObject::new(ino, Default::default()))?;
         inode.load_from(&self.env, &mut open.object)?;
-        self.inodes.insert(at, inode)?;
-        Ok(())
+        self.inodes.put(inode)
     }
 
     /// Opens the owners and takes them out of the lists.
@@ -401,9 +393,7 @@ impl<'m> State<'m> {
         }
         let wanted = who.inodes().filter(|ino| Some(*ino) != born);
         for (slot, ino) in inodes.iter_mut().zip(wanted) {
-            if let Ok(at) = self.find_inode(ino) {
-                *slot = self.inodes.remove(at);
-            }
+            *slot = self.inodes.take(ino);
         }
         Ok(())
     }
@@ -425,9 +415,9 @@ impl<'m> State<'m> {
         for mut inode in inodes.iter_mut().chain(newborn).filter_map(Option::take) {
             self.charge = self.charge.saturating_add(inode.take_charge());
             // A freed inode, or one that was never born, leaves core.
-            if inode.core.mode.get() != 0 {
-                let at = self.find_inode(inode.ino()).unwrap_or_else(|at| at);
-                self.inodes.insert(at, inode)?;
+            match inode.has_ended() {
+                true => drop(self.inodes.remove(inode.ino())),
+                false => self.inodes.put(inode)?,
             }
         }
         Ok(())
@@ -540,14 +530,8 @@ impl<'m> State<'m> {
     /// Lets all owners go that are home, as a remount would.
     pub fn forget(&mut self) {
         let done = Epoch::new(self.sb.epoch.get());
-        let mut at = 0;
-        while let Some(inode) = self.inodes.get(at) {
-            if inode.is_settled(done) && inode.lazy == 0 {
-                drop(self.inodes.remove(at));
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
+        self.inodes
+            .forget(|inode| inode.is_settled(done) && inode.lazy == 0);
         for open in self.groups.iter_mut() {
             open.object.shrink(done, usize::MAX);
         }

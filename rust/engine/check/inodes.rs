@@ -8,14 +8,13 @@ use crate::error::{Check, Error, Place, Result};
 use crate::group::rmap_key;
 use crate::inode::InodeObject;
 use crate::solo::Solo;
-use crate::state::State;
+use crate::state::{Inodes, State};
 use crate::tree::{TreeMut, Visit};
 use format::inode::{Fork, CHUNK, ORPHAN};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
 use format::node::Kind;
 use format::rmap::Owner;
 use format::{Block, Group, Ino};
-use memory::{Box, Vec};
 
 /// What was counted in one inode tree.
 #[derive(Default)]
@@ -144,7 +143,7 @@ impl Checker<'_> {
     fn item(
         &mut self,
         env: &Solo<'_>,
-        open: &mut Vec<Box<InodeObject>>,
+        open: &mut Inodes,
         group: Group,
         key: u64,
         value: &[u8],
@@ -189,7 +188,7 @@ impl Checker<'_> {
     fn inode(
         &mut self,
         env: &Solo<'_>,
-        open: &mut Vec<Box<InodeObject>>,
+        open: &mut Inodes,
         group: Group,
         ino: Ino,
         value: &[u8],
@@ -239,10 +238,7 @@ impl Checker<'_> {
         let core = inode.core;
         let fork = inode.fork();
         // An inode in core has nodes that are newer than the media's.
-        let in_core = open
-            .binary_search_by_key(&ino, |inode| inode.ino())
-            .ok()
-            .and_then(|at| open.get_mut(at));
+        let in_core = open.get_mut(ino);
         let mut watch = super::forks::Watch::new(ino, core);
         if fork == Fork::Tree {
             let frames = match in_core {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From block number to frame: a hash table with open addressing.
+//! From block number to frame, and from inode number to seat: a hash table with open addressing.
 //!
 //! A lookup is one multiplication, one shift and, at a load of at most one half, seldom more than
 //! two probes. An entry that goes away lets the ones behind it move up (Knuth's algorithm R), so
@@ -10,7 +10,7 @@
 //!
 //! * The length of the table is zero or a power of two, and at most half of it is in use: every
 //!   probe ends at an empty entry.
-//! * Block 0 holds a superblock and never a node, so it marks an empty entry.
+//! * Zero marks an empty entry: block 0 holds a superblock and never a node, and there is no inode 0.
 
 use crate::error::Result;
 use memory::{AllocError, Vec};
@@ -28,14 +28,14 @@ struct Entry {
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     table: Vec<Entry>,
     /// 64 less the binary logarithm of the table's length.
     shift: u32,
 }
 
 impl Index {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             table: Vec::new(),
             shift: 63,
@@ -55,7 +55,7 @@ impl Index {
 
     /// The frame of `block`.
     #[inline]
-    pub(super) fn get(&self, block: u64) -> Option<usize> {
+    pub(crate) fn get(&self, block: u64) -> Option<usize> {
         let mut at = self.home(block);
         loop {
             let entry = self.table.get(at)?;
@@ -70,7 +70,7 @@ impl Index {
     }
 
     /// Lets `block` be found at `frame`, whether or not it was known before. There must be room.
-    pub(super) fn set(&mut self, block: u64, frame: u32) {
+    pub(crate) fn set(&mut self, block: u64, frame: u32) {
         let mask = self.mask();
         let mut at = self.home(block);
         while let Some(entry) = self.table.get_mut(at) {
@@ -83,7 +83,7 @@ impl Index {
     }
 
     /// Forgets `block`.
-    pub(super) fn remove(&mut self, block: u64) {
+    pub(crate) fn remove(&mut self, block: u64) {
         let mask = self.mask();
         let mut hole = self.home(block);
         loop {
@@ -118,7 +118,7 @@ impl Index {
     }
 
     /// Makes room for `total` blocks in all.
-    pub(super) fn reserve(&mut self, total: usize) -> Result<(), AllocError> {
+    pub(crate) fn reserve(&mut self, total: usize) -> Result<(), AllocError> {
         let wanted = total.checked_mul(2).ok_or(AllocError)?;
         if wanted <= self.table.len() {
             return Ok(());

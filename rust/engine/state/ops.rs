@@ -392,8 +392,7 @@ impl State<'_> {
         who: &mut Owners,
     ) -> Result {
         self.open_inode(ino)?;
-        let at = self.find_inode(ino).map_err(|_| Error::Invalid)?;
-        let inode = self.inodes.get_mut(at).ok_or(Error::Invalid)?;
+        let inode = self.inodes.get_mut(ino).ok_or(Error::Invalid)?;
         apply::groups_of_range(&self.env, inode, from, to, who)
     }
 

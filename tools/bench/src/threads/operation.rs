@@ -164,7 +164,13 @@ impl Hand<'_, '_> {
         let ring = &shared.rings[self.number % shared.rings.len()].0;
         let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
         let mut ring = lock(ring);
-        ring.append(shared.media, shared.volume().record_seed, &mut next, kind, &[payload])?;
+        ring.append(
+            shared.media,
+            shared.volume().record_seed,
+            &mut next,
+            kind,
+            &[payload],
+        )?;
         Ok(())
     }
 
