@@ -208,6 +208,11 @@ impl<'m> State<'m> {
             &self.sb.ring_cuts,
             Lsn::new(self.sb.cut.get()),
         )?;
+        let mut desk = Desk {
+            arena: core::mem::take(&mut self.work.arena),
+            effects: Effects::new(),
+            ranges: Vec::new(),
+        };
         while let Some((header, payload, place)) = merge.advance()? {
             let kind = Kind::from_raw(header.kind.get())
                 .ok_or(Error::Corrupt(Check::RecordShape.at(place)))?;
@@ -215,8 +220,9 @@ impl<'m> State<'m> {
                 Error::Corrupt(finding) => Error::Corrupt(finding.check.at(place)),
                 other => other,
             })?;
-            self.replay_one(&record)?;
+            self.replay_one(&record, &mut desk)?;
         }
+        self.work.arena = desk.arena;
         self.lsn = merge.last().max(self.lsn);
         for ring in 0..self.geometry.rings {
             // The rings go on where their last whole record ended; the caller makes them.
@@ -234,10 +240,16 @@ impl<'m> State<'m> {
     }
 
     #[inline(never)]
-    fn replay_one(&mut self, record: &Record<'_>) -> Result {
+    fn replay_one(&mut self, record: &Record<'_>, desk: &mut Desk) -> Result {
+        let Desk {
+            arena,
+            effects,
+            ranges,
+        } = desk;
         let mut who = apply::owners(&self.env, record)?;
         let born = apply::vacant(record)?;
-        let mut ranges: Vec<(Ino, FileBlock, FileBlock)> = Vec::new();
+        ranges.clear();
+        effects.freed.clear();
         apply::ranges(record, &mut |ino, from, to| {
             Ok(ranges.push((ino, from, to))?)
         })?;
@@ -248,12 +260,9 @@ impl<'m> State<'m> {
             }
         }
         apply::verify(&self.env, record)?;
-        let mut arena = core::mem::take(&mut self.work.arena);
-        let mut effects = Effects::new();
         let result = self.with(&who, born, |env, locked| {
-            apply::apply(env, locked, &mut arena, record, &mut effects)
+            apply::apply(env, locked, arena, record, effects)
         });
-        self.work.arena = arena;
         result.map_err(|error| match error {
             // What a plan would have refused, a record cannot ask for.
             Error::NotFound | Error::Exists | Error::Invalid => Check::RecordState.volume(),
@@ -608,6 +617,15 @@ fn nothing() -> Result<Box<GroupTree>> {
 #[inline(never)]
 fn boxed(geometry: &Geometry) -> Result<Box<Geometry>> {
     Ok(Box::new(*geometry)?)
+}
+
+/// What replay works with, again and again.
+struct Desk {
+    arena: crate::tree::Arena,
+    /// Nobody asks what was freed: free maps are made later.
+    effects: Effects,
+    /// What of files a record takes away.
+    ranges: Vec<(Ino, FileBlock, FileBlock)>,
 }
 
 /// What a mounted filesystem is made of, after recovery.

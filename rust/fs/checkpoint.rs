@@ -8,8 +8,8 @@
 //! the cut moves it into the area itself.
 //!
 //! Whoever finds ring or area too full does a checkpoint itself, before it takes any other lock of
-//! ours. The worker begins one at half the area and after some seconds of quiet, so that this
-//! seldom happens, and that replay stays short.
+//! ours. So that this seldom happens, and that replay stays short, the worker begins one at a
+//! quarter of any ring, at 2 MiB of records in all, and after some seconds of quiet.
 
 use crate::error::Result;
 use crate::media::World;
@@ -98,6 +98,8 @@ impl Mount {
         *self.area.lock() = Some(writer);
         self.epoch.store(epoch.next().raw(), Release);
         self.charged.store(0, Relaxed);
+        self.logged.store(0, Relaxed);
+        self.called.store(false, Relaxed);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
         let free = count(self.free.load(Relaxed));
         let inodes = count(self.inodes.load(Relaxed));

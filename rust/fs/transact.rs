@@ -41,6 +41,9 @@ use vfs::sync::NoFs;
 /// Bytes of checkpoint area that an ordinary operation needs at most: two dozen whole nodes.
 const AREA: i64 = 24 * 65 * 64;
 
+/// Bytes of records at which the worker makes a checkpoint.
+const LOGGED: u64 = 2 << 20;
+
 /// A plan: may be called more than once.
 pub(crate) type Plan<'p, R> =
     dyn FnMut(&World<'_>, &mut Locked<'_>, &mut Work) -> engine::Result<R> + 'p;
@@ -51,6 +54,8 @@ struct Promise<'a> {
     ring: usize,
     record: u64,
     area: i64,
+    /// The log holds so many records that a checkpoint should be made.
+    many: bool,
 }
 
 impl Drop for Promise<'_> {
@@ -128,6 +133,7 @@ impl Mount {
                     ring,
                     record,
                     area,
+                    many: false,
                 });
             }
             self.promised.fetch_sub(area, Relaxed);
@@ -150,7 +156,11 @@ impl Mount {
             .take_seats(operation, &mut desk.seats)
             .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut desk));
         self.give_desk(desk);
+        let many = promise.many;
         drop(promise);
+        if many {
+            self.call_checkpointer();
+        }
         if self.charged.load(Relaxed) > self.area_bytes / 2 {
             self.checkpoint_now(false)?;
         } else {
@@ -236,7 +246,10 @@ impl Mount {
             kind,
             &[payload],
         );
+        let tight = ring.used() > ring.bytes() / 4;
         drop(ring);
+        let logged = self.logged.fetch_add(size, Relaxed) + size;
+        promise.many = tight || logged > LOGGED;
         match appended {
             Ok(lsn) => {
                 trace::record(|| trace::Record {

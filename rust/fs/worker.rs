@@ -193,6 +193,17 @@ impl Mount {
         }
     }
 
+    /// Has a checkpoint made now, by the worker: there are many records since the last one. Wakes it
+    /// once for each cut.
+    pub(crate) fn call_checkpointer(&self) {
+        if self.called.load(Relaxed) || self.called.xchg(true, Relaxed) {
+            return;
+        }
+        if let Some(workers) = self.workers() {
+            workers.checkpointer.run_now();
+        }
+    }
+
     /// Makes room to doom one more inode, where failing is still possible.
     pub(crate) fn reserve_doom(&self) -> Result {
         Ok(self.doomed.lock().reserve(64, GFP_KERNEL)?)
