@@ -22,7 +22,7 @@
 //! does both maps.
 
 use crate::env::Env;
-use crate::error::{Check, Result};
+use crate::error::{Check, Error, Result};
 use crate::inode::{InodeObject, Reader};
 use crate::locked::{Effects, Locked};
 use crate::tree::{Arena, Resources};
@@ -234,18 +234,28 @@ pub struct Vicinity {
 
 fn find_vicinity(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
     if inode.fork() == Fork::Tree {
-        let here = before(env, inode, at)?;
-        let next = FileBlock::new(at.raw().saturating_add(1));
-        let right = after(env, inode, next)?;
-        let left = match here {
-            Some(here) if here.file == at => match at.raw().checked_sub(1) {
-                Some(before_it) => before(env, inode, FileBlock::new(before_it))?,
-                None => None,
-            },
-            here => here,
-        };
-        return Ok(Vicinity::new(at, left, here, right));
+        return vicinity_in_tree(env, inode, at);
     }
+    vicinity_inline(env, inode, at)
+}
+
+#[inline(never)]
+fn vicinity_in_tree(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
+    let here = before(env, inode, at)?;
+    let next = FileBlock::new(at.raw().saturating_add(1));
+    let right = after(env, inode, next)?;
+    let left = match here {
+        Some(here) if here.file == at => match at.raw().checked_sub(1) {
+            Some(before_it) => before(env, inode, FileBlock::new(before_it))?,
+            None => None,
+        },
+        here => here,
+    };
+    Ok(Vicinity::new(at, left, here, right))
+}
+
+#[inline(never)]
+fn vicinity_inline(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
     let (mut left, mut here, mut right) = (None, None, None);
     for extent in list(inode.fork(), inode.inline()) {
         let file = extent.file.get();
@@ -290,7 +300,13 @@ impl Vicinity {
 
 /// What the file has at `at` and on both sides of it, loading the nodes it needs.
 pub fn vicinity(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Vicinity> {
-    inode.retry_at(env, at.raw(), &mut |inode| find_vicinity(env, inode, at))
+    // Not by way of the result: it would be on the stack of each that hands it on.
+    let mut found = None;
+    inode.retry_at(env, at.raw(), &mut |inode| {
+        found = Some(find_vicinity(env, inode, at)?);
+        Ok(())
+    })?;
+    found.ok_or(Error::Invalid)
 }
 
 /// What the file has at `at`. [`Error::NotLoaded`] where a node is missing in DRAM.
@@ -555,22 +571,8 @@ impl Editor<'_, '_, '_> {
     /// neighbours where they join.
     pub fn map(&mut self, piece: &Piece, effects: &mut Effects) -> Result {
         piece.check(self.env, self.ino)?;
-        let env = self.env;
-        let around = vicinity(env, self.inode()?, piece.file)?;
-        if around.is_hole_to(piece.end()) {
-            // There is nothing to replace.
-            self.count(piece.len.raw(), Blocks::ZERO)?;
-            let group = self.locked.group_of(env, piece.start)?;
-            group.count_free(0, piece.len.raw());
-            let left = around.left.and_then(|left| joins(env, &left, piece));
-            let whole = left.unwrap_or(*piece);
-            if let Some(right) = around.right {
-                if let Some(joined) = joins(env, &whole, &right) {
-                    self.del(&right)?;
-                    return self.set(&joined);
-                }
-            }
-            return self.set(&whole);
+        if self.map_hole(piece)? {
+            return Ok(());
         }
         let conversion = self.converts(piece)?;
         let keep = conversion.then_some(piece);
@@ -599,6 +601,29 @@ impl Editor<'_, '_, '_> {
             }
         }
         self.set(&whole)
+    }
+
+    /// [`Editor::map`] where there is nothing to replace; `false`, and no change, where there is.
+    #[inline(never)]
+    fn map_hole(&mut self, piece: &Piece) -> Result<bool> {
+        let env = self.env;
+        let around = vicinity(env, self.inode()?, piece.file)?;
+        if !around.is_hole_to(piece.end()) {
+            return Ok(false);
+        }
+        self.count(piece.len.raw(), Blocks::ZERO)?;
+        let group = self.locked.group_of(env, piece.start)?;
+        group.count_free(0, piece.len.raw());
+        let left = around.left.and_then(|left| joins(env, &left, piece));
+        let mut whole = left.unwrap_or(*piece);
+        if let Some(right) = around.right {
+            if let Some(joined) = joins(env, &whole, &right) {
+                self.del(&right)?;
+                whole = joined;
+            }
+        }
+        self.set(&whole)?;
+        Ok(true)
     }
 
     /// Whether all of the file that `piece` covers has these very blocks already, so that only

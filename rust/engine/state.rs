@@ -38,7 +38,7 @@ pub use ops::Written;
 use crate::apply::{self, Owners};
 use crate::checkpoint::{self, AtCut, GroupTree};
 use crate::env::{Env, Media, Volume};
-use crate::error::{Check, Error, Result};
+use crate::error::{Check, Error, Place, Result};
 use crate::geometry::Geometry;
 use crate::group::GroupObject;
 use crate::inode::InodeObject;
@@ -216,11 +216,7 @@ impl<'m> State<'m> {
         while let Some((header, payload, place)) = merge.advance()? {
             let kind = Kind::from_raw(header.kind.get())
                 .ok_or(Error::Corrupt(Check::RecordShape.at(place)))?;
-            let record = Record::decode(kind, payload).map_err(|error| match error {
-                Error::Corrupt(finding) => Error::Corrupt(finding.check.at(place)),
-                other => other,
-            })?;
-            self.replay_one(&record, &mut desk)?;
+            self.replay_payload(kind, payload, place, &mut desk)?;
         }
         self.work.arena = desk.arena;
         self.lsn = merge.last().max(self.lsn);
@@ -237,6 +233,21 @@ impl<'m> State<'m> {
             }
         }
         Ok(merge.records())
+    }
+
+    #[inline(never)]
+    fn replay_payload(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        place: Place,
+        desk: &mut Desk,
+    ) -> Result {
+        let record = Record::decode(kind, payload).map_err(|error| match error {
+            Error::Corrupt(finding) => Error::Corrupt(finding.check.at(place)),
+            other => other,
+        })?;
+        self.replay_one(&record, desk)
     }
 
     #[inline(never)]

@@ -187,13 +187,34 @@ pub(crate) fn write_times(inode: &Object) -> Result {
     mount.set_attr(owner(inode), &attr)
 }
 
-/// Copies what an operation changed to the VFS inode.
+/// Copies what an operation on names changed to the VFS inode. Of a file that is its links and its
+/// ctime: its mtime may be newer there than in the object.
 pub(crate) fn refresh(inode: &Object) {
     let object = owner(inode).map.read();
     let core = &object.core;
     inode.set_nlink_if(core.nlink.get());
-    inode.set_mtime(timespec(core.mtime.get()));
+    if object.is_dir() {
+        inode.set_mtime(timespec(core.mtime.get()));
+    }
     inode.set_ctime(timespec(core.ctime.get()));
+}
+
+/// [`refresh`], where the caller knows what changed: at `now` the contents of a directory, and its
+/// links by `links`. It holds the `i_rwsem`.
+pub(crate) fn refresh_dir(dir: &Object, now: Timespec, links: i32) {
+    if links != 0 {
+        dir.set_nlink_if(dir.nlink().wrapping_add_signed(links));
+    }
+    dir.set_mtime(now);
+    dir.set_ctime(now);
+}
+
+/// The same of a file: its links.
+pub(crate) fn refresh_file(file: &Object, now: Timespec, links: i32) {
+    if links != 0 {
+        file.set_nlink_if(file.nlink().wrapping_add_signed(links));
+    }
+    file.set_ctime(now);
 }
 
 /// Sets the link count where it differs: `set_nlink` warns of what is no change.

@@ -7,7 +7,10 @@
 //! before anything is decided; after the record is durable nothing fails any more.
 
 use crate::error::{Error, Result};
-use crate::inode::{self, encode_device, mount, owner, refresh, time, INode, InodeData, Plain};
+use crate::inode::{
+    self, encode_device, mount, owner, refresh, refresh_dir, refresh_file, time, INode, InodeData,
+    Plain,
+};
 use crate::lock::home;
 use crate::mount::Mount;
 use crate::owner::Owner;
@@ -184,13 +187,14 @@ fn make(
     let mut blank = dir.super_block().new_inode()?;
     blank.init_owner(idmap, Some(&dir), mode);
     let mode = Mode::from_bits(blank.mode().bits());
+    let now = blank.current_time();
     let new = NewInode {
         mode: mode.bits(),
         uid: blank.uid(),
         gid: blank.gid(),
         rdev: encode_device(device),
         generation: mount.generation.fetch_add(1, Relaxed),
-        time: time(blank.current_time()),
+        time: time(now),
         ..NewInode::default()
     };
     let born = Owner::vacant(Ino::new(0))?;
@@ -226,7 +230,8 @@ fn make(
     });
     let ino = made?;
     // The file exists, whatever happens now.
-    refresh(&dir);
+    let is_dir = mode.bits() & format::inode::S_IFMT == S_IFDIR;
+    refresh_dir(&dir, now, i32::from(is_dir));
     fill(mount, blank, ino, born)
 }
 
@@ -248,7 +253,8 @@ fn fill(
 /// One more name.
 fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
     let mount = mount(&dir);
-    let now = time(inode.current_time());
+    let stamp = inode.current_time();
+    let now = time(stamp);
     let mut operation = Operation::new(40 + name.len() as u64);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
     let result = mount.run(&mut operation, &mut |world, locked, work| {
@@ -257,8 +263,8 @@ fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
     });
     tell(Call::Link, &inode, &dir, &result);
     result?;
-    refresh(&inode);
-    refresh(&dir);
+    refresh_file(&inode, stamp, 1);
+    refresh_dir(&dir, stamp, 0);
     Ok(())
 }
 
@@ -277,7 +283,8 @@ fn remove(dir: Held<'_>, dentry: Positive<'_, Ferrox>, inode: Held<'_>, rmdir: b
     if !sole {
         mount.reserve_doom()?;
     }
-    let now = time(inode.current_time());
+    let stamp = inode.current_time();
+    let now = time(stamp);
     let mut operation = Operation::new(32);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
     operation.freeing = true;
@@ -290,8 +297,12 @@ fn remove(dir: Held<'_>, dentry: Positive<'_, Ferrox>, inode: Held<'_>, rmdir: b
     if let Some(alone) = alone {
         alone.removed();
     }
-    refresh(&inode);
-    refresh(&dir);
+    match rmdir {
+        // Both its links at once: by its name, and by its own dot.
+        true => refresh(&inode),
+        false => refresh_file(&inode, stamp, -1),
+    }
+    refresh_dir(&dir, stamp, -i32::from(rmdir));
     Ok(())
 }
 
@@ -318,7 +329,8 @@ fn rename(r: &Rename<'_, Ferrox>) -> Result {
     mount.reserve_doom()?;
     let moved = r.from.inode();
     let victim = r.to.inode();
-    let now = time(moved.current_time());
+    let stamp = moved.current_time();
+    let now = time(stamp);
     let mut operation = Operation::new(64 + r.to.name().len() as u64);
     operation
         .needs
@@ -339,6 +351,12 @@ fn rename(r: &Rename<'_, Ferrox>) -> Result {
         ..watch::op(Call::Rename, moved, watch::done(&result))
     });
     result?;
+    if victim.is_none() && moved.mode().bits() & format::inode::S_IFMT != S_IFDIR {
+        refresh_dir(&r.from_dir, stamp, 0);
+        refresh_dir(&r.to_dir, stamp, 0);
+        refresh_file(moved, stamp, 0);
+        return Ok(());
+    }
     refresh(&r.from_dir);
     refresh(&r.to_dir);
     refresh(moved);

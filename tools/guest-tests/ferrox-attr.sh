@@ -70,6 +70,16 @@ if ferrox:
     os.utime("f", ns=(10**20 // 10**9 * 10**9, -(10**20) // 10**9 * 10**9))
     a, m, _ = times("f")
     check(a // 10**9 >= 16_283_000_000 and m // 10**9 <= -2_147_483_648, f"times are clamped to 1901..2486: {m} {a}")
+# A write over what is there steps mtime in memory only; names must not bring the old one back.
+write("lazy", b"0123456789")
+for what, call in (("link", lambda: os.link("lazy", "lazy2")), ("unlink", lambda: os.unlink("lazy2")),
+                   ("rename", lambda: os.rename("lazy", "lazy3"))):
+    time.sleep(0.05)
+    with open("lazy", "r+b") as f:
+        f.write(b"x")
+    before = times("lazy")[1]
+    call()
+    same(times("lazy3" if what == "rename" else "lazy")[1], before, f"mtime after an overwrite and {what}")
 os.symlink("x", "link")
 os.utime("link", ns=(5, 6), follow_symlinks=False)
 same(times("link")[:2], (5, 6), "times of a link")

@@ -240,7 +240,8 @@ fn prepare_names(
     let orphan = matches!(record, Record::Create(r, ..) if r.dir.get() == 0);
     let who = crate::apply::named(record);
     for (at, ino) in who.iter().copied().enumerate() {
-        if ino.raw() == 0 || who.iter().take(at).any(|other| *other == ino) {
+        let twice = who.get(..at).is_some_and(|before| before.contains(&ino));
+        if ino.raw() == 0 || twice {
             continue;
         }
         if Some(ino) == born {
@@ -263,6 +264,7 @@ fn leaves_right(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, to: FileBlock)
 
 /// Loads what a piece in the place of a hole touches in both maps: its own record, or those of the
 /// neighbours with which it joins. `false`, if the file has something there.
+#[inline(never)]
 fn load_for_hole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result<bool> {
     let inode = locked.inode(ino)?;
     let around = extents::vicinity(env, inode, piece.file)?;
