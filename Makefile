@@ -10,7 +10,7 @@ export KERNEL OUT SCRIPT FS SIZE SMP MEM ICOUNT EXTRA NVDIMM MKFS OPTS TIMEOUT P
 cargo := tools/in-root cargo
 workspace := --manifest-path tools/Cargo.toml --locked
 
-.PHONY: help setup run check check-debug check-long guest shell bench doc module tools clean
+.PHONY: help setup run check check-debug check-long fuzz guest shell bench doc module tools clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make check        every test: checks of the source, host, module, guest'
 	@echo 'make check-debug  the guest tests on a kernel with KASAN, lockdep, kmemleak'
 	@echo 'make check-long   make check with the long settings of the random tests'
+	@echo 'make fuzz [SECONDS= SEED= BASE=]   hostile images, guided by coverage; REPLAY=file shows a finding'
 	@echo 'make shell        a guest with ferrox mounted, to play in'
 	@echo 'make guest SCRIPT=file-or-directory   run it in a guest; see Documentation/testing.rst for'
 	@echo '     [FS= KERNEL= SIZE= SMP= MEM= ICOUNT= EXTRA= NVDIMM= MKFS= OPTS= TIMEOUT= POWERCUT= ONLY=]'
@@ -68,6 +69,10 @@ check-debug:
 
 check-long:
 	@FERROX_LONG=1 tools/tests
+
+fuzz: setup
+	@tools/fuzz/run $(foreach option,SECONDS SEED BASE HANG REPLAY IMAGE,$(if $($(option)),\
+		--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 
 doc: setup
 	@tools/in-root sphinx-build -q -W --keep-going -b html Documentation build/doc

@@ -2,6 +2,7 @@
 
 //! What is done with an image: mount, walk, check, use.
 
+use crate::recipe::{Edit, Part, Recipe};
 use engine::apply;
 use engine::dir::Entry;
 use engine::env::Media;
@@ -86,8 +87,8 @@ impl Tally {
     }
 }
 
-/// Does everything with an image.
-pub fn exercise(image: &Image, tally: &mut Tally) {
+/// Does everything with an image, and what the recipe names besides.
+pub fn exercise(image: &Image, recipe: &Recipe, tally: &mut Tally) {
     for mode in [Mode::NoRecovery, Mode::Read, Mode::Write] {
         let ram = Ram::from_image(image.clone());
         let media = Counted {
@@ -104,6 +105,9 @@ pub fn exercise(image: &Image, tally: &mut Tally) {
                     for finding in found.iter() {
                         tally.check(finding.check);
                     }
+                }
+                for edit in recipe.edits.iter().filter(|edit| edit.part() == Part::Use) {
+                    perform(&mut state, &inodes, edit, tally);
                 }
                 operate(&mut state, &inodes, tally);
                 let _ = tally.see(state.unmount());
@@ -166,6 +170,130 @@ fn walk(state: &mut State<'_>, tally: &mut Tally) -> Vec<u64> {
         }
     }
     queue
+}
+
+/// An operation that a recipe names: on which inode, with which other one, and how much.
+fn perform(state: &mut State<'_>, inodes: &[u64], edit: &Edit, tally: &mut Tally) {
+    let pick = |n: u16| {
+        inodes
+            .get(usize::from(n).checked_rem(inodes.len())?)
+            .copied()
+    };
+    let ino = Ino::new(pick(edit.which.get()).unwrap_or(1));
+    let other = Ino::new(pick(edit.at.get()).unwrap_or(1));
+    let value = edit.value.get();
+    // The low bits say what is done, the others with what.
+    let rest = value >> 4;
+    let name = |n: u64| [b"l0", b"l1", b"l2", b"l3"][(n % 4) as usize];
+    let mut attr = SetAttr::default();
+    attr.ino.set(ino.raw());
+    let range = (rest % 64, rest % 64 + (rest >> 8) % 600);
+    let (from, to) = (FileBlock::new(range.0), FileBlock::new(range.1));
+    let result = match value & 15 {
+        0 => state.write(ino, rest, &[3; 5000], 9).map(|_| ()),
+        1 => state
+            .write(ino, rest % (1 << 22), &[4; 9000], 9)
+            .map(|_| ()),
+        2 => state.truncate(ino, FileSize::new(rest % (1 << 22)), 9),
+        3 => state.preallocate(ino, from, to, None, 9),
+        4 => state.unmap(ino, from, to, &attr, &attr),
+        5 => state.link(other, name(rest), ino, 9),
+        6 => entry(state, ino, rest).and_then(|(name, kind)| {
+            let gone = state.unlink(ino, &name, kind == 4, 9)?;
+            state.reap(gone)
+        }),
+        7 | 8 => entry(state, ino, rest).and_then(|(from, _)| {
+            let existing = [Existing::Replace, Existing::Refuse, Existing::Exchange];
+            let existing = existing[edit.width() % 3];
+            let to = match rest >> 60 {
+                0 => name(rest).to_vec(),
+                _ => entry(state, other, rest >> 8)?.0,
+            };
+            state.rename((ino, &from), (other, &to), existing, 9)
+        }),
+        9 | 10 => {
+            let mode = [S_IFREG, S_IFDIR, S_IFLNK][(rest % 3) as usize];
+            let new = NewInode {
+                mode: mode | 0o700,
+                time: 7,
+                ..NewInode::default()
+            };
+            let target = match mode {
+                S_IFLNK => vec![b'x'; 1 + (rest >> 8) as usize % 4095],
+                _ => Vec::new(),
+            };
+            let group = Group::new((rest >> 24) as u32 % state.geometry().groups.max(1));
+            let name = format!("{}", rest % 100);
+            let made = state.create(ino, name.as_bytes(), Some(group), &new, &target);
+            made.map(|_| ())
+        }
+        11 => {
+            attr.mask.set(rest as u32);
+            attr.mode.set(edit.at.get());
+            attr.flags.set((rest >> 32) as u32);
+            attr.size.set(rest);
+            state.set_attr(&attr)
+        }
+        12 => state.checkpoint(false),
+        13 => {
+            state.forget();
+            Ok(())
+        }
+        14 => many(state, ino, other, rest),
+        _ => match rest & 1 {
+            0 => state.finish_truncate(ino),
+            _ => state.reap(ino),
+        },
+    };
+    let _ = tally.see(result);
+}
+
+/// Much of one thing, so that trees grow and shrink, and space comes to its end.
+fn many(state: &mut State<'_>, ino: Ino, other: Ino, rest: u64) -> Result<(), Error> {
+    let count = 20 + (rest >> 8) % 180;
+    let begin = rest >> 16;
+    for n in 0..count {
+        let name = format!(
+            "one of many, with a name that takes some room {}",
+            begin % 4 + n
+        );
+        match rest % 4 {
+            0 => {
+                let new = NewInode {
+                    mode: S_IFREG | 0o600,
+                    time: 7,
+                    ..NewInode::default()
+                };
+                state.create(ino, name.as_bytes(), None, &new, &[])?;
+            }
+            1 => state.link(other, name.as_bytes(), ino, 9)?,
+            2 => {
+                let (name, kind) = entry(state, ino, 0)?;
+                let gone = state.unlink(ino, &name, kind == 4, 9)?;
+                let _ = state.reap(gone);
+            }
+            // A block, and a hole.
+            _ => {
+                state.write(ino, ((begin % 4096) + n * 2) * 4096, &[5; 100], 9)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Name and kind of the entry of a directory behind a cookie, or of its first.
+fn entry(state: &mut State<'_>, dir: Ino, cookie: u64) -> Result<(Vec<u8>, u8), Error> {
+    let mut found = None;
+    for from in [cookie, 0] {
+        state.readdir(dir, from, &mut |entry: Entry<'_>| {
+            found = Some((entry.name.to_vec(), entry.kind));
+            ControlFlow::Break(())
+        })?;
+        if found.is_some() {
+            break;
+        }
+    }
+    found.ok_or(Error::NotFound)
 }
 
 /// Uses it.

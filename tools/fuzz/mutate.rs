@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes that know the structure.
+//! Carrying out a [`Recipe`]: changes that know the structure, and mend the checksums.
 
+use crate::recipe::{Edit, Part, Recipe};
 use engine::superblock;
 use format::area;
 use format::checksum::{self, crc32c};
@@ -20,42 +21,38 @@ pub struct Map {
     records: Vec<(u64, usize)>,
 }
 
-/// A number that hurts.
-fn number(rng: &mut fastrand::Rng, old: u64, blocks: u64) -> u64 {
-    match rng.u32(0..16) {
-        0 => 0,
-        1 => 1,
-        2 => u64::MAX,
-        3 => u64::MAX - rng.u64(0..20),
-        4 => i64::MAX as u64,
-        5 => 1 << rng.u32(0..64),
-        6 => (1 << rng.u32(0..64)) - 1,
-        7 => old.wrapping_add(1),
-        8 => old.wrapping_sub(1),
-        9 => old ^ (1 << rng.u32(0..64)),
-        10 => blocks,
-        11 => rng.u64(0..blocks),
-        12 => rng.u64(0..4096),
-        13 => old.wrapping_mul(2),
-        14 => u64::from(rng.u32(..)),
-        _ => rng.u64(..),
+/// Changes a field of `bytes`, on a boundary of its width in most cases.
+fn hurt(edit: &Edit, bytes: &mut [u8], blocks: u64) {
+    let width = edit.width();
+    let Some(room) = bytes.len().checked_sub(width) else {
+        return;
+    };
+    let mut at = usize::from(edit.at) % (room + 1);
+    if edit.at.get() >> 14 != 0 {
+        at -= at % width;
+    }
+    edit.change(&mut bytes[at..at + width], blocks);
+}
+
+/// Lets two pieces of a value change places: of 24 bytes, which are extents, or of 8. They are
+/// counted from its end, where an inode item has its list.
+fn exchange(edit: &Edit, value: &mut [u8]) {
+    let size = if edit.width() > 4 { 24 } else { 8 };
+    let pieces = value.len() / size;
+    if pieces == 0 {
+        return;
+    }
+    let number = edit.value.get() as usize;
+    let (one, other) = (number % pieces, (number >> 8) % pieces);
+    let begin = value.len() - pieces * size;
+    for at in 0..size {
+        value.swap(begin + one * size + at, begin + other * size + at);
     }
 }
 
-/// Changes a field of some width in `bytes`, somewhere.
-fn hurt(rng: &mut fastrand::Rng, bytes: &mut [u8], blocks: u64) {
-    let width = [1, 1, 2, 2, 4, 4, 8, 8, 8][rng.usize(0..9)];
-    if bytes.len() < width {
-        return;
-    }
-    let mut at = rng.usize(0..=bytes.len() - width);
-    if rng.u32(0..4) != 0 {
-        at -= at % width;
-    }
-    let mut old = [0; 8];
-    old[..width].copy_from_slice(&bytes[at..at + width]);
-    let new = number(rng, u64::from_le_bytes(old), blocks).to_le_bytes();
-    bytes[at..at + width].copy_from_slice(&new[..width]);
+/// One of a list.
+fn pick<'a, T>(list: &'a [T], edit: &Edit) -> Option<&'a T> {
+    list.get(usize::from(edit.which).checked_rem(list.len())?)
 }
 
 impl Map {
@@ -89,23 +86,20 @@ impl Map {
         }
     }
 
-    /// The image with some changes, and what they are.
-    pub fn mutant(&self, rng: &mut fastrand::Rng) -> (Image, String) {
+    /// The image with the changes of a recipe.
+    pub fn cook(&self, recipe: &Recipe) -> Image {
         let mut image = self.image.clone();
-        let mut told = String::new();
-        for _ in 0..rng.u32(1..5) {
-            let mend = rng.u32(0..10) != 0;
-            told.push_str(match rng.u32(0..20) {
-                0..3 => self.superblock(&mut image, rng, mend),
-                3..11 => self.node(&mut image, rng, mend),
-                11..14 => self.record(&mut image, rng, mend),
-                14..17 => self.area(&mut image, rng, mend),
-                17 => self.swap(&mut image, rng),
-                _ => self.raw(&mut image, rng),
-            });
-            told.push(' ');
+        for edit in &recipe.edits {
+            match edit.part() {
+                Part::Super | Part::SuperAll => self.superblock(&mut image, edit),
+                Part::RecordHead | Part::Payload => self.record(&mut image, edit),
+                Part::AreaHead | Part::AreaLine => self.area(&mut image, edit),
+                Part::Raw => self.raw(&mut image, edit),
+                Part::Use => {}
+                _ => self.node(&mut image, edit),
+            }
         }
-        (image, told)
+        image
     }
 
     fn blocks(&self) -> u64 {
@@ -116,143 +110,155 @@ impl Map {
         checksum::seed(self.superblock.secret.get(), life)
     }
 
-    fn superblock(&self, image: &mut Image, rng: &mut fastrand::Rng, mend: bool) -> &'static str {
-        let from = if rng.bool() { COPY_A } else { COPY_B };
+    fn superblock(&self, image: &mut Image, edit: &Edit) {
+        let from = [COPY_A, COPY_B][usize::from(edit.which) & 1];
         let mut bytes = image.bytes(from.raw() * 4096, 4096);
         // The first numbers; the label and the ring cuts are less fun.
-        let end = if rng.bool() { 360 } else { 1344 };
-        hurt(rng, &mut bytes[8..end], self.blocks());
-        if mend {
+        let end = match edit.part() {
+            Part::Super => 360,
+            _ => 1344,
+        };
+        hurt(edit, &mut bytes[8..end], self.blocks());
+        if edit.seals() {
             bytes[12..16].fill(0);
             let sum = crc32c(&bytes);
             bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         }
-        let both = rng.u32(0..4) != 0;
+        let both = edit.which.get() & 6 != 0;
         for copy in [COPY_A, COPY_B] {
             if both || copy == from {
                 image.write(copy.raw() * 4096, &bytes);
             }
         }
-        "superblock"
     }
 
-    fn node(&self, image: &mut Image, rng: &mut fastrand::Rng, mend: bool) -> &'static str {
-        let Some(at) = rng.choice(&self.nodes) else {
-            return "no node";
+    fn node(&self, image: &mut Image, edit: &Edit) {
+        let Some(at) = pick(&self.nodes, edit) else {
+            return;
         };
-        let mut bytes = image.bytes(*at, 4096);
+        let other = usize::try_from(edit.value.get()).unwrap_or(0) % self.nodes.len();
+        let other = self.nodes[other];
+        let from = if edit.part() == Part::Swap {
+            other
+        } else {
+            *at
+        };
+        let mut bytes = image.bytes(from, 4096);
         let Ok((header, _)) = node::Header::read_from_prefix(&bytes) else {
-            return "no node";
+            return;
         };
-        let slots = usize::from(header.count.get()) * 28;
-        let heap = usize::from(header.heap.get()).min(4095);
-        for _ in 0..rng.u32(1..3) {
-            match rng.u32(0..6) {
-                0 => hurt(rng, &mut bytes[..64], self.blocks()),
-                1 | 2 => hurt(
-                    rng,
-                    &mut bytes[64..(64 + slots + 28).min(4096)],
-                    self.blocks(),
-                ),
-                3 | 4 => hurt(rng, &mut bytes[heap..], self.blocks()),
-                _ => hurt(rng, &mut bytes, self.blocks()),
+        let kind = node::Kind::from_raw(header.kind).unwrap_or(node::Kind::Inodes);
+        let slot = match header.level {
+            0 => kind.leaf_slot(),
+            _ => kind.interior_slot(),
+        };
+        let count = usize::from(header.count.get());
+        // One slot behind the last, as large as any.
+        let slots = (64 + count * slot + 28).min(4096);
+        match edit.part() {
+            Part::NodeHead => hurt(edit, &mut bytes[..64], self.blocks()),
+            Part::Slots => hurt(edit, &mut bytes[64..slots], self.blocks()),
+            Part::Heap => {
+                let heap = usize::from(header.heap.get()).min(4095);
+                hurt(edit, &mut bytes[heap..], self.blocks());
             }
+            Part::Child if count > 0 => {
+                let slot = 64 + usize::from(edit.at) % count * slot + kind.key_bytes();
+                if let Some(child) = bytes.get_mut(slot..slot + 8) {
+                    child.copy_from_slice(&(other / 4096).to_le_bytes());
+                }
+            }
+            Part::Exchange if header.level == 0 && count > 0 => {
+                let slot = 64 + usize::from(edit.at) % count * slot + kind.key_bytes();
+                let place = bytes.get(slot..slot + 4).map_or([0; 2], |place| {
+                    [
+                        u16::from_le_bytes([place[0], place[1]]),
+                        u16::from_le_bytes([place[2], place[3]]),
+                    ]
+                    .map(usize::from)
+                });
+                if let Some(value) = bytes.get_mut(place[0]..place[0] + place[1]) {
+                    exchange(edit, value);
+                }
+            }
+            Part::Exchange => {}
+            // What lies in a strange place may say so.
+            Part::Swap if edit.at.get() & 1 == 0 => {
+                bytes[24..32].copy_from_slice(&(at / 4096).to_le_bytes());
+            }
+            Part::Swap => {}
+            _ => hurt(edit, &mut bytes, self.blocks()),
         }
-        if mend {
+        if edit.seals() {
             bytes[4..8].fill(0);
             let sum = checksum::update(self.seed(0), &bytes);
             bytes[4..8].copy_from_slice(&sum.to_le_bytes());
         }
         image.write(*at, &bytes);
-        "node"
     }
 
-    /// Puts the bytes of one node in another's place.
-    fn swap(&self, image: &mut Image, rng: &mut fastrand::Rng) -> &'static str {
-        let (Some(from), Some(to)) = (rng.choice(&self.nodes), rng.choice(&self.nodes)) else {
-            return "no node";
+    fn record(&self, image: &mut Image, edit: &Edit) {
+        let Some((at, len)) = pick(&self.records, edit) else {
+            return;
         };
-        let mut bytes = image.bytes(*from, 4096);
-        if rng.bool() {
-            // As if it were at home there.
-            bytes[24..32].copy_from_slice(&(to / 4096).to_le_bytes());
-            bytes[4..8].fill(0);
-            let sum = checksum::update(self.seed(0), &bytes);
-            bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        let total = 32 + *len;
+        if at + total as u64 > image.size() {
+            return;
         }
-        image.write(*to, &bytes);
-        "swap"
-    }
-
-    fn record(&self, image: &mut Image, rng: &mut fastrand::Rng, mend: bool) -> &'static str {
-        let Some((at, len)) = rng.choice(&self.records).copied() else {
-            return "no record";
-        };
-        // Records that wrap around the end of the ring are left alone.
-        let total = 40 + len;
-        let end = self.superblock.ring_start.get()
-            + u64::from(self.superblock.rings.get()) * self.superblock.ring_blocks.get();
-        if at + total as u64 > end * 4096 {
-            return "no record";
+        let mut bytes = image.bytes(*at, total);
+        match edit.part() {
+            Part::RecordHead => hurt(edit, &mut bytes[8..32], self.blocks()),
+            _ => hurt(edit, &mut bytes[32..], self.blocks()),
         }
-        let mut bytes = image.bytes(at, total);
-        if rng.u32(0..5) == 0 {
-            hurt(rng, &mut bytes[8..40], self.blocks());
-        } else {
-            hurt(rng, &mut bytes[40..], self.blocks());
-        }
-        if mend {
+        if edit.seals() {
             bytes[4..8].fill(0);
             let sum = checksum::update(self.seed(self.superblock.mount.get()), &bytes);
             bytes[4..8].copy_from_slice(&sum.to_le_bytes());
         }
-        image.write(at, &bytes);
-        "record"
+        image.write(*at, &bytes);
     }
 
-    fn area(&self, image: &mut Image, rng: &mut fastrand::Rng, mend: bool) -> &'static str {
+    fn area(&self, image: &mut Image, edit: &Edit) {
         let which = (self.superblock.area.get() & 1) as usize;
         let start = self.superblock.area_start[which].get() * 4096;
         let room = self.superblock.area_blocks.get() * 4096;
         let head = image.bytes(start, 64);
         let Ok(mut header) = area::Header::read_from_bytes(&head) else {
-            return "no area";
+            return;
         };
         let length = header.length.get().min(room - area::HEADER_BYTES);
         let mut body = image.bytes(start + area::HEADER_BYTES, length as usize);
-        let line = rng.usize(0..=body.len() / 64) * 64;
-        if rng.u32(0..4) == 0 {
-            hurt(rng, header.as_mut_bytes(), self.blocks());
+        let line = usize::from(edit.which) % (body.len() / 64 + 1) * 64;
+        if edit.part() == Part::AreaHead {
+            hurt(edit, header.as_mut_bytes(), self.blocks());
         } else if let Some(entry) = body.get_mut(line..) {
             // A line may be that of an entry or that of a node.
             let end = entry.len().min(64);
-            hurt(rng, &mut entry[..end], self.blocks());
+            hurt(edit, &mut entry[..end], self.blocks());
         }
-        if mend {
+        if edit.seals() {
             header.body_crc = checksum::update(self.seed(0), &body).into();
             header.crc = 0.into();
             header.crc = checksum::update(self.seed(0), header.as_bytes()).into();
         }
         image.write(start, header.as_bytes());
         image.write(start + area::HEADER_BYTES, &body);
-        "area"
     }
 
-    fn raw(&self, image: &mut Image, rng: &mut fastrand::Rng) -> &'static str {
-        let block = match rng.choice(&self.nodes) {
-            Some(at) if rng.bool() => *at,
-            _ => rng.u64(0..self.blocks()) * 4096,
+    fn raw(&self, image: &mut Image, edit: &Edit) {
+        let block = match pick(&self.nodes, edit) {
+            Some(at) if edit.which.get() & 1 == 0 => *at,
+            _ => u64::from(edit.which) % self.blocks() * 4096,
         };
         let mut bytes = image.bytes(block, 4096);
-        let at = rng.usize(0..4096);
-        let len = rng.usize(0..=64.min(4096 - at));
-        match rng.u32(0..3) {
-            0 => bytes[at..at + len].fill(0),
-            1 => rng.fill(&mut bytes[at..at + len]),
-            _ => hurt(rng, &mut bytes, self.blocks()),
+        let at = usize::from(edit.at) % 4096;
+        let len = (edit.value.get() % 65).min(4096 - at as u64) as usize;
+        match edit.width() {
+            8 => bytes[at..at + len].fill(0),
+            4 => fastrand::Rng::with_seed(edit.value.get()).fill(&mut bytes[at..at + len]),
+            _ => hurt(edit, &mut bytes, self.blocks()),
         }
         image.write(block, &bytes);
-        "raw"
     }
 }
 
