@@ -52,8 +52,8 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     }
     let mut recipe = Recipe::decode(&data[..size]);
     match rng.bool() {
-        // What was kept is near what is known; the rest of the world lies elsewhere.
-        true => recipe = Recipe::draw(&mut rng),
+        // Another change of another image, and what was done with this one.
+        true => recipe = Recipe::draw(&mut rng).cross(&recipe, &mut rng),
         false => (0..rng.u32(1..3)).for_each(|_| recipe.mutate(&mut rng)),
     }
     put(&recipe, data, max_size)
@@ -61,10 +61,14 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 fuzz_crossover!(|one: &[u8], two: &[u8], out: &mut [u8], seed: u32| {
     let mut rng = fastrand::Rng::with_seed(seed.into());
-    let crossed = match *UNGUIDED || rng.bool() {
-        true => Recipe::draw(&mut rng),
-        false => Recipe::decode(one).cross(&Recipe::decode(two), &mut rng),
-    };
+    let mut crossed = Recipe::draw(&mut rng);
+    if !*UNGUIDED {
+        let two = Recipe::decode(two);
+        crossed = match rng.bool() {
+            true => crossed.cross(&two, &mut rng),
+            false => Recipe::decode(one).cross(&two, &mut rng),
+        };
+    }
     let room = out.len();
     put(&crossed, out, room)
 });

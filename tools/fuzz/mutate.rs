@@ -43,10 +43,11 @@ fn exchange(edit: &Edit, value: &mut [u8]) {
         return;
     }
     let number = edit.value.get() as usize;
-    let (one, other) = (number % pieces, (number >> 8) % pieces);
-    let begin = value.len() - pieces * size;
-    for at in 0..size {
-        value.swap(begin + one * size + at, begin + other * size + at);
+    let one = number % pieces;
+    let other = (one + 1 + (number >> 8)) % pieces;
+    for at in 1..=size {
+        let (one, other) = (one * size + at, other * size + at);
+        value.swap(value.len() - one, value.len() - other);
     }
 }
 

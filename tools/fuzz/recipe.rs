@@ -286,7 +286,7 @@ impl Recipe {
     pub fn cross(&self, other: &Self, rng: &mut fastrand::Rng) -> Self {
         let mut crossed = self.clone();
         for edit in other.edits.iter().filter(|edit| edit.part() == Part::Use) {
-            if rng.bool() && crossed.edits.len() < MOST {
+            if rng.u32(0..4) != 0 && crossed.edits.len() < MOST {
                 let at = rng.usize(0..=crossed.edits.len());
                 crossed.edits.insert(at, *edit);
             }
