@@ -266,7 +266,7 @@ fn waited() -> Result<u64> {
 /// Mounts again, which replays what both threads did, and has all of it checked.
 fn verify(media: &Mapped, threads: usize) -> Result<()> {
     let (mut state, found) = State::mount(media, Mode::Read).map_err(wrong)?;
-    let least = threads * N * 6;
+    let least = threads * N * 5;
     ensure!(found.records > least as u64, "{} records", found.records);
     let mut findings = Vec::new();
     let counts = check::run(

@@ -117,8 +117,7 @@ impl Hand<'_, '_> {
         // The record is durable. A newborn is known to nobody, so its lock is free.
         if let Some(owner) = born {
             let object = newborn.insert(write(&owner.map));
-            let (kind, payload) = plan::planned(&work.record);
-            if let Some(ino) = apply::newborn(&Record::decode(kind, payload)?) {
+            if let Some(ino) = work.newborn.take() {
                 owner.name(object, ino);
             }
             locked.add_inode(object)?;
@@ -164,13 +163,8 @@ impl Hand<'_, '_> {
         let ring = &shared.rings[self.number % shared.rings.len()].0;
         let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
         let mut ring = lock(ring);
-        ring.append(
-            shared.media,
-            shared.volume().record_seed,
-            &mut next,
-            kind,
-            &[payload],
-        )?;
+        let seed = shared.volume().record_seed;
+        ring.append(shared.media, seed, &mut next, kind, &[payload])?;
         Ok(())
     }
 
@@ -217,16 +211,13 @@ impl Hand<'_, '_> {
         })
     }
 
-    /// Removes a file: its name, then its inode.
+    /// Removes a file that nobody has open: its name and its inode.
     pub(crate) fn unlink(&self, dir: &Arc<Owner>, file: &Arc<Owner>, name: &[u8]) -> Result<()> {
         let ino = dir.ino();
         self.run(&[dir, file], None, 32, &mut |env, locked, work| {
-            plan::plan_unlink(env, locked, work, ino, name, false, false, 4)
+            plan::plan_unlink(env, locked, work, ino, name, false, true, 4)
         })?;
-        let ino = file.ino();
-        self.run(&[file], None, 8, &mut |env, locked, work| {
-            plan::plan_free(env, locked, work, ino)
-        })
+        Ok(())
     }
 
     /// Appends one block: its bytes, a fence, then the record that makes it part of the file.
