@@ -4,6 +4,7 @@
 //!
 //! * `info`: what a prober wants: type, UUID, label; also for udev;
 //! * `dump`: any structure, by number or by path;
+//! * `map`: a picture of the device;
 //! * `stat`: counts and histograms.
 //!
 //! Every answer is one tree of names and values, which is printed as text or as JSON. All but
@@ -14,6 +15,7 @@
 
 mod dump;
 mod info;
+mod map;
 mod show;
 mod stat;
 
@@ -23,6 +25,7 @@ use engine::state::{Mode, State};
 use media::Media;
 use serde_json::Value;
 use std::fmt;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,6 +43,16 @@ enum Form {
     Text,
     /// Properties of udev(7), for its rules
     Udev,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Picture {
+    /// For a terminal
+    Text,
+    /// With a legend, and counts for whoever points at a square
+    Svg,
+    /// The squares alone
+    Png,
 }
 
 #[derive(Subcommand)]
@@ -64,6 +77,17 @@ enum Verb {
         device: PathBuf,
         #[command(subcommand)]
         what: dump::What,
+    },
+    /// A picture of the device: what each part of it is used for
+    Map {
+        /// As what
+        #[arg(short = 'o', long, value_enum, default_value_t = Picture::Text)]
+        output: Picture,
+        /// Print the counts of each cell as JSON
+        #[arg(long, conflicts_with = "output")]
+        json: bool,
+        /// The device or image
+        device: PathBuf,
     },
     /// What there is, counted
     Stat {
@@ -128,6 +152,11 @@ fn main() -> ExitCode {
             let run = |media: &dyn Media| dump::run(media, what);
             (device, answer(device, *json, &run))
         }
+        Verb::Map {
+            output,
+            json,
+            device,
+        } => (device, draw(device, *output, *json)),
         Verb::Stat { json, device } => (device, answer(device, *json, &|media| stat::run(media))),
     };
     match result {
@@ -148,6 +177,27 @@ fn answer(
     let device = Device::open(path, Purpose::Look)?;
     show::print(&run(&device.media)?, json);
     Ok(())
+}
+
+/// Prints the map of the device.
+fn draw(path: &Path, output: Picture, json: bool) -> Result<(), Failed> {
+    let mut out = std::io::stdout();
+    if output == Picture::Png && out.is_terminal() {
+        return Err("a PNG is nothing for a terminal: send it to a file".into());
+    }
+    let device = Device::open(path, Purpose::Look)?;
+    let map = map::map(&device.media)?;
+    if json {
+        show::print(&map.json(), true);
+        return Ok(());
+    }
+    let bytes = match output {
+        Picture::Text => map.text().into_bytes(),
+        Picture::Svg => map::svg(&map).into_bytes(),
+        Picture::Png => map::png(&map)?,
+    };
+    let written = out.write_all(&bytes).and_then(|()| out.flush());
+    written.map_err(|error| Failed(error.to_string()))
 }
 
 /// Mounts in memory.

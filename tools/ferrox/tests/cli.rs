@@ -122,3 +122,93 @@ fn structures_are_found_by_number_and_by_path() {
     assert_eq!(stat["extents_by_length"][0]["blocks"], 3);
     assert!(ferrox(&["stat"], &path, &[]).status.success());
 }
+
+/// Blocks of each use, as the map counts them.
+fn uses(map: &Value, of: &Value) -> Vec<(String, u64)> {
+    let names = map["uses"].as_array().unwrap().iter();
+    let count = |name: &Value| of[name.as_str().unwrap()].as_u64().unwrap();
+    names
+        .map(|name| (name.as_str().unwrap().to_owned(), count(name)))
+        .collect()
+}
+
+#[test]
+fn the_map_says_what_every_block_is_used_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = image(&dir);
+    let out = ferrox(&["map", "--json"], &path, &[]);
+    assert!(out.status.success(), "{out:?}");
+    let map: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let all = uses(&map, &map["all"]);
+    assert_eq!(all.iter().map(|(_, n)| n).sum::<u64>(), 8192);
+    let count = |what: &str| all.iter().find(|(name, _)| name == what).unwrap().1;
+    assert_eq!((count("data"), count("preallocated")), (3, 0));
+    assert_eq!(
+        (count("superblock"), count("shared"), count("bad")),
+        (2, 0, 0)
+    );
+    let stat = ferrox(&["stat", "--json"], &path, &[]);
+    let stat: Value = serde_json::from_slice(&stat.stdout).unwrap();
+    assert_eq!(Value::from(count("free")), stat["free"]);
+    // Each cell adds up to the row, and the rows to all.
+    let mut sum = vec![0; all.len()];
+    for row in map["rows"].as_array().unwrap() {
+        let mut in_row = vec![0; all.len()];
+        for cell in row["cells"].as_array().unwrap() {
+            for (to, n) in in_row.iter_mut().zip(cell.as_array().unwrap()) {
+                *to += n.as_u64().unwrap();
+            }
+        }
+        let told: Vec<u64> = uses(&map, &row["blocks"])
+            .into_iter()
+            .map(|(_, n)| n)
+            .collect();
+        assert_eq!(in_row, told);
+        for (to, n) in sum.iter_mut().zip(in_row) {
+            *to += n;
+        }
+    }
+    assert_eq!(sum, all.iter().map(|(_, n)| *n).collect::<Vec<_>>());
+    // The same from one more file, and nothing but it.
+    let media = File::open_rw(&path).unwrap();
+    let (mut state, _) = State::mount(&media, Mode::Write).unwrap();
+    let new = NewInode {
+        mode: S_IFREG | 0o600,
+        ..NewInode::default()
+    };
+    let file = state.create(Ino::ROOT, b"more", None, &new, &[]).unwrap();
+    let (from, to) = (format::FileBlock::new(0), format::FileBlock::new(100));
+    state.preallocate(file, from, to, None, 3).unwrap();
+    media.sync().unwrap();
+    let out = ferrox(&["map", "--json"], &path, &[]);
+    let map: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(map["all"]["preallocated"], 100);
+    assert_eq!(map["all"]["data"], 3);
+}
+
+#[test]
+fn the_map_is_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = image(&dir);
+    let text = String::from_utf8(ferrox(&["map"], &path, &[]).stdout).unwrap();
+    // Copy A stands at the beginning of the first group.
+    let first = text.lines().nth(1).unwrap();
+    assert!(first.trim_start().starts_with("0 S"), "{text}");
+    let svg = ferrox(&["map", "-o", "svg"], &path, &[]).stdout;
+    let svg = String::from_utf8(svg).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"),
+        "{svg}"
+    );
+    assert!(svg.contains("superblock 1"), "{svg}");
+    let png = ferrox(&["map", "-o", "png"], &path, &[]).stdout;
+    let image = png::Decoder::new(png.as_slice()).read_info();
+    let mut image = image.unwrap();
+    let mut pixels = vec![0; image.output_buffer_size()];
+    let info = image.next_frame(&mut pixels).unwrap();
+    assert_eq!(info.width, 640);
+    // The first cell holds a superblock, and is not the colour of free blocks.
+    assert_ne!(pixels[..3], [0xee, 0xee, 0xee]);
+    let bad = ferrox(&["map"], Path::new("/dev/null"), &[]);
+    assert!(!bad.status.success() && !bad.stderr.is_empty());
+}
