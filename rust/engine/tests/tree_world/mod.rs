@@ -2,6 +2,13 @@
 
 //! The world of the tree tests: media in memory, places, and a tree with what it needs.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
+mod draw;
+
+#[allow(unused_imports, reason = "each test uses its part")]
+pub(crate) use draw::{crowded, random_key, value, KINDS};
+
 use engine::env::{lines_of, Env, Media, Volume};
 use engine::error::{Check, Error, MediaError, Result};
 use engine::frames::Frames;
