@@ -71,6 +71,10 @@ impl Mount {
     /// Takes an aligned run for a chunk of nodes.
     #[inline(never)]
     pub(crate) fn take_chunk(&self, group: Group, len: Blocks) -> Result<Option<Run>> {
+        let run = self.with_free_map(group, &mut |map| map.take_aligned(len, len.raw()))?;
+        if run.is_some() || !self.close_windows() {
+            return Ok(run);
+        }
         self.with_free_map(group, &mut |map| map.take_aligned(len, len.raw()))
     }
 

@@ -5,7 +5,7 @@
 use crate::fault::Where;
 use crate::inode::{mount, INode};
 use crate::superblock::Ferrox;
-use crate::{fallocate, fsync, ioctl, read, watch, write};
+use crate::{fallocate, fsync, ioctl, read, watch, window, write};
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
 use trace::{Call, Op};
@@ -30,6 +30,12 @@ impl file::Operations for OpenFile {
         // There is no page cache to go around.
         file.allow_direct_io().allow_no_wait();
         Ok(())
+    }
+
+    fn release(inode: &INode, file: &File<Ferrox>) {
+        if file.is_writable() {
+            window::closed(inode);
+        }
     }
 
     fn llseek(file: &File<Ferrox>, offset: i64, whence: Whence) -> kernel::error::Result<i64> {

@@ -19,7 +19,7 @@
 //! | `larder` | nodes in DRAM, given back under memory pressure |
 //! | `watch` | what tracepoints are told |
 //! | `checkpoint`, `worker` | checkpoints; orphans |
-//! | `alloc`, `ranges` | blocks for data, and how files get and lose them |
+//! | `alloc`, `window`, `ranges` | blocks for data, and how files get and lose them |
 //! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
 //! | `file`, `read`, `write`, `fault`, `truncate`, `fallocate`, `fsync`, `ioctl` | file data |
 
@@ -51,6 +51,7 @@ mod sysfs;
 mod transact;
 mod truncate;
 mod watch;
+mod window;
 mod worker;
 mod write;
 

@@ -10,6 +10,7 @@
 //! | the epoch | steps on under the commit lock for writing |
 //! | each group | its slot's group lock |
 //! | each free map | its slot's small lock |
+//! | each window of a file that grows | its own lock, a leaf |
 //! | each ring | its own lock, held until the fence |
 //! | the checkpoint area that is being filled | [`Mount::area`], a leaf |
 //! | owners not home yet | [`Lingering`]'s lock, a leaf |
@@ -22,6 +23,7 @@ use crate::larder::Larder;
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
 use crate::remount::Cover;
 use crate::sysfs::Counters;
+use crate::window::{self, Window};
 use crate::worker::{Doomed, Workers};
 use engine::area::AreaWriter;
 use engine::env::Volume;
@@ -110,6 +112,8 @@ pub(crate) struct Mount {
     pub(crate) area: Mutex<Option<AreaWriter>>,
     pub(crate) groups: KVVec<Pin<KBox<Slot>>>,
     pub(crate) rings: KVec<Pin<KBox<RingSlot>>>,
+    /// Blocks kept for files that grow.
+    pub(crate) windows: KVec<Pin<KBox<Window>>>,
     /// Desks at which nobody works now.
     #[pin]
     pub(crate) desks: Mutex<KVec<KBox<Desk>>>,
@@ -330,6 +334,7 @@ impl Made<'_> {
                 area <- new_mutex!(None, "ferrox_area"),
                 groups: core::mem::replace(&mut made.groups, KVVec::new()),
                 rings: core::mem::replace(&mut made.rings, KVec::new()),
+                windows: window::table()?,
                 desks <- new_mutex!(KVec::new(), "ferrox_desks"),
                 lingering <- Lingering::new(),
                 larder <- Larder::new(),

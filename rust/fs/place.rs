@@ -86,14 +86,21 @@ pub(crate) fn in_place(piece: &Piece) -> Result<bool> {
     Ok(!piece.is_unwritten())
 }
 
-/// Takes a run of at most `want` blocks that belong to nobody else from now on. Waits for the end
-/// of deleted files where there is no other space.
+/// Takes a run of at most `want` blocks that belong to nobody else from now on. Where there is no
+/// other space, files that grow lose what is kept for them, and the end of deleted files is waited
+/// for.
 pub(crate) fn take(mount: &Mount, owner: &Owner, want: Blocks, goal: Option<Block>) -> Result<Run> {
     let huge = want.raw() >= HUGE_BLOCKS;
     let group = home(owner.ino())?;
     match mount.take(group, want, goal, huge) {
         Err(Error::Engine(engine::Error::NoSpace)) => {}
         other => return other,
+    }
+    if mount.close_windows() {
+        match mount.take(group, want, goal, huge) {
+            Err(Error::Engine(engine::Error::NoSpace)) => {}
+            other => return other,
+        }
     }
     mount.drain_orphans();
     mount.take(group, want, goal, huge)

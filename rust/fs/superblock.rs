@@ -195,6 +195,7 @@ impl FileSystem for Ferrox {
     fn evict_inode(inode: &Object<Self>) {
         let mount = inode::mount(inode);
         mount.unshelve(inode::owner(inode));
+        mount.close_window(Ino::new(inode.ino()));
         if inode.nlink() == 0 && mount.writable.load(Acquire) && mount.alive() == Alive::Yes {
             let owner = inode::owner(inode);
             // One that ended with its name has nothing left.

@@ -212,7 +212,12 @@ impl Writer<'_> {
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
                     let want = want.ok_or(engine::Error::Invalid)?;
-                    let run = place::take(self.mount, self.owner, want, goal)?;
+                    let size = self.size();
+                    let run = if at >= size {
+                        self.mount.take_at_end(self.owner, want, goal, size)?
+                    } else {
+                        place::take(self.mount, self.owner, want, goal)?
+                    };
                     Target {
                         piece: Piece {
                             file: block,
