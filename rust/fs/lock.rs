@@ -14,7 +14,7 @@
 //!             commit lock        for reading; the cut takes it for writing, for an instant
 //!               map locks        by inode number, at most five
 //!                 group locks    in rising order, at most eight, all known before the first
-//!                   free maps, ring (held until the fence), area, cover, and the tables
+//!                   free maps, windows, ring (held until the fence), area, cover, and the tables
 //!                   of owners: lingering, larder
 //! ```
 //!
@@ -33,7 +33,7 @@ use engine::inode::InodeObject;
 use engine::locked::{Locked, MAX_GROUPS, MAX_INODES};
 use format::{Group, Ino};
 use kernel::sync::Arc;
-use vfs::sync::{Nesting, WriteGuard};
+use vfs::sync::{Nesting, RwSemaphore, WriteGuard};
 
 /// Whom an operation needs.
 pub(crate) struct Needs<'a> {
@@ -122,8 +122,8 @@ fn sort_by<T>(list: &mut [T], key: impl Fn(&T) -> u64) {
 /// The locks of one operation, from the map locks down.
 pub(crate) struct Held<'a> {
     // Dropped in this order: groups before maps.
-    groups: [Option<WriteGuard<'a, Known>>; MAX_GROUPS],
-    maps: [Option<WriteGuard<'a, InodeObject>>; MAX_INODES],
+    groups: [Option<WriteGuard<'a, RwSemaphore<Known>>>; MAX_GROUPS],
+    maps: [Option<WriteGuard<'a, RwSemaphore<InodeObject>>>; MAX_INODES],
 }
 
 impl<'a> Held<'a> {

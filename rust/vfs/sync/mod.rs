@@ -21,6 +21,7 @@
 //! Two locks of one class that are held together need [`Nesting`]: the caller states a rank, and
 //! vouches that ranks rise. lockdep knows eight.
 
+mod guard;
 pub mod hold;
 mod mutex;
 mod nofs;
@@ -28,10 +29,11 @@ mod percpu;
 mod rwsem;
 mod wait;
 
+pub use guard::{Lock, ReadGuard, WriteGuard};
 pub use mutex::{new_mutex, Mutex};
 pub use nofs::NoFs;
 pub use percpu::PerCpuRwSemaphore;
-pub use rwsem::{ReadGuard, RwSemaphore, WriteGuard};
+pub use rwsem::RwSemaphore;
 pub use wait::{Interrupted, Sleep, WaitQueue};
 
 /// The rank of a lock among those of its class that one thread holds.

@@ -7,30 +7,20 @@
 //! every operation and written a few times a second at most. It cannot be taken for writing with
 //! a signal in mind, nor nested with its like.
 
-use super::hold::{Label, Mode, Since};
+use super::guard::{Lock, ReadGuard, WriteGuard};
+use super::hold::Label;
 use crate::bindings;
-use core::{
-    cell::UnsafeCell,
-    marker::PhantomPinned,
-    ops::{Deref, DerefMut},
-    pin::Pin,
-};
-use kernel::{
-    error::to_result,
-    prelude::*,
-    str::CStr,
-    sync::LockClassKey,
-    types::{NotThreadSafe, Opaque},
-};
+use core::{cell::UnsafeCell, marker::PhantomPinned, pin::Pin};
+use kernel::{error::to_result, prelude::*, str::CStr, sync::LockClassKey, types::Opaque};
 
 /// A sleeping lock that is nearly free to take for reading.
 #[pin_data(PinnedDrop)]
 pub struct PerCpuRwSemaphore<T> {
     #[pin]
     raw: Opaque<bindings::percpu_rw_semaphore>,
+    label: Label,
     #[pin]
     _pin: PhantomPinned,
-    label: Label,
     data: UnsafeCell<T>,
 }
 
@@ -56,47 +46,35 @@ impl<T> PerCpuRwSemaphore<T> {
             raw <- Opaque::try_ffi_init(|slot| to_result(unsafe {
                 bindings::__percpu_init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             })),
-            _pin: PhantomPinned,
             label: Label::new(name),
+            _pin: PhantomPinned,
             data: UnsafeCell::new(data),
         }? Error)
     }
 
     /// Takes it for reading. Sleeps while a writer has it or is waiting for it.
     #[inline]
-    pub fn read(&self) -> PerCpuReadGuard<'_, T> {
+    pub fn read(&self) -> ReadGuard<'_, Self> {
         // SAFETY: the lock was initialised when it was made.
         unsafe { bindings::percpu_down_read(self.raw.get()) };
-        // INVARIANT: it was just taken.
-        PerCpuReadGuard {
-            lock: self,
-            since: self.label.taken(),
-            _not_send: NotThreadSafe,
-        }
+        // SAFETY: it was just taken.
+        unsafe { ReadGuard::new(self) }
     }
 
     /// Takes it for reading if that needs no wait.
-    pub fn try_read(&self) -> Option<PerCpuReadGuard<'_, T>> {
+    pub fn try_read(&self) -> Option<ReadGuard<'_, Self>> {
         // SAFETY: the lock was initialised when it was made.
         let taken = unsafe { bindings::percpu_down_read_trylock(self.raw.get()) };
-        // INVARIANT: the guard is made only if the lock was taken.
-        taken.then(|| PerCpuReadGuard {
-            lock: self,
-            since: self.label.taken(),
-            _not_send: NotThreadSafe,
-        })
+        // SAFETY: the guard is made only if the lock was taken.
+        taken.then(|| unsafe { ReadGuard::new(self) })
     }
 
     /// Takes it for writing: waits out a grace period, and then the readers. Sleeps.
-    pub fn write(&self) -> PerCpuWriteGuard<'_, T> {
+    pub fn write(&self) -> WriteGuard<'_, Self> {
         // SAFETY: the lock was initialised when it was made.
         unsafe { bindings::percpu_down_write(self.raw.get()) };
-        // INVARIANT: it was just taken.
-        PerCpuWriteGuard {
-            lock: self,
-            since: self.label.taken(),
-            _not_send: NotThreadSafe,
-        }
+        // SAFETY: it was just taken.
+        unsafe { WriteGuard::new(self) }
     }
 }
 
@@ -108,71 +86,29 @@ impl<T> PinnedDrop for PerCpuRwSemaphore<T> {
     }
 }
 
-/// A held [`PerCpuRwSemaphore`], for reading.
-///
-/// # Invariants
-///
-/// This thread holds the lock for reading.
-#[must_use = "the lock is let go when the guard is dropped"]
-pub struct PerCpuReadGuard<'a, T> {
-    lock: &'a PerCpuRwSemaphore<T>,
-    since: Since,
-    _not_send: NotThreadSafe,
-}
-
-impl<T> Deref for PerCpuReadGuard<'_, T> {
-    type Target = T;
+// SAFETY: the data is private and only guards reach it; a percpu_rw_semaphore keeps readers and a
+// writer apart. The cell lives in the lock.
+unsafe impl<T> Lock for PerCpuRwSemaphore<T> {
+    type Data = T;
 
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for reading, so there is no `&mut T`.
-        unsafe { &*self.lock.data.get() }
+    fn data(&self) -> *mut T {
+        self.data.get()
     }
-}
-
-impl<T> Drop for PerCpuReadGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.label.over(self.since, Mode::Shared);
-        // SAFETY: by the type invariant this thread holds it for reading.
-        unsafe { bindings::percpu_up_read(self.lock.raw.get()) };
-    }
-}
-
-/// A held [`PerCpuRwSemaphore`], for writing.
-///
-/// # Invariants
-///
-/// This thread holds the lock for writing.
-#[must_use = "the lock is let go when the guard is dropped"]
-pub struct PerCpuWriteGuard<'a, T> {
-    lock: &'a PerCpuRwSemaphore<T>,
-    since: Since,
-    _not_send: NotThreadSafe,
-}
-
-impl<T> Deref for PerCpuWriteGuard<'_, T> {
-    type Target = T;
 
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for writing, by this guard alone.
-        unsafe { &*self.lock.data.get() }
+    fn label(&self) -> Label {
+        self.label
     }
-}
 
-impl<T> DerefMut for PerCpuWriteGuard<'_, T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held for writing, by this guard alone, which is borrowed mutably.
-        unsafe { &mut *self.lock.data.get() }
+    unsafe fn end_read(&self) {
+        // SAFETY: by the caller's promise.
+        unsafe { bindings::percpu_up_read(self.raw.get()) };
     }
-}
 
-impl<T> Drop for PerCpuWriteGuard<'_, T> {
-    fn drop(&mut self) {
-        self.lock.label.over(self.since, Mode::Alone);
-        // SAFETY: by the type invariant this thread holds it for writing.
-        unsafe { bindings::percpu_up_write(self.lock.raw.get()) };
+    unsafe fn end_write(&self) {
+        // SAFETY: by the caller's promise.
+        unsafe { bindings::percpu_up_write(self.raw.get()) };
     }
 }

@@ -2,22 +2,12 @@
 
 //! `struct rw_semaphore` with the data it protects.
 
-use super::hold::{Label, Mode, Since};
+use super::guard::{Lock, ReadGuard, WriteGuard};
+use super::hold::Label;
 use super::Nesting;
 use crate::bindings;
-use core::{
-    cell::UnsafeCell,
-    marker::PhantomPinned,
-    ops::{Deref, DerefMut},
-    pin::Pin,
-};
-use kernel::{
-    error::to_result,
-    prelude::*,
-    str::CStr,
-    sync::LockClassKey,
-    types::{NotThreadSafe, Opaque},
-};
+use core::{cell::UnsafeCell, marker::PhantomPinned, pin::Pin};
+use kernel::{error::to_result, prelude::*, str::CStr, sync::LockClassKey, types::Opaque};
 
 /// A sleeping lock that many readers or one writer hold.
 ///
@@ -29,10 +19,10 @@ use kernel::{
 pub struct RwSemaphore<T> {
     #[pin]
     raw: Opaque<bindings::rw_semaphore>,
+    label: Label,
     // Waiters are on a list whose head is in the semaphore.
     #[pin]
     _pin: PhantomPinned,
-    label: Label,
     data: UnsafeCell<T>,
 }
 
@@ -54,40 +44,41 @@ impl<T> RwSemaphore<T> {
             raw <- Opaque::ffi_init(|slot| unsafe {
                 bindings::__init_rwsem(slot, name.as_char_ptr(), class.as_ptr())
             }),
-            _pin: PhantomPinned,
             label: Label::new(name),
+            _pin: PhantomPinned,
             data: UnsafeCell::new(data),
         })
     }
 
-    fn reading(&self) -> ReadGuard<'_, T> {
-        // INVARIANT: callers have just taken it.
-        ReadGuard {
-            lock: self,
-            since: self.label.taken(),
-            _not_send: NotThreadSafe,
-        }
+    /// # Safety
+    ///
+    /// It was just taken for reading.
+    #[inline]
+    unsafe fn reading(&self) -> ReadGuard<'_, Self> {
+        // SAFETY: by the caller's promise.
+        unsafe { ReadGuard::new(self) }
     }
 
-    fn writing(&self) -> WriteGuard<'_, T> {
-        // INVARIANT: callers have just taken it.
-        WriteGuard {
-            lock: self,
-            since: self.label.taken(),
-            _not_send: NotThreadSafe,
-        }
+    /// # Safety
+    ///
+    /// It was just taken for writing.
+    #[inline]
+    unsafe fn writing(&self) -> WriteGuard<'_, Self> {
+        // SAFETY: by the caller's promise.
+        unsafe { WriteGuard::new(self) }
     }
 
     /// Takes it for reading. Sleeps.
-    pub fn read(&self) -> ReadGuard<'_, T> {
+    pub fn read(&self) -> ReadGuard<'_, Self> {
         self.read_nested(Nesting::FIRST)
     }
 
     /// Takes it for reading as the `rank`th of its class. Sleeps.
-    pub fn read_nested(&self, rank: Nesting) -> ReadGuard<'_, T> {
+    pub fn read_nested(&self, rank: Nesting) -> ReadGuard<'_, Self> {
         // SAFETY: the lock was initialised when it was made.
         unsafe { bindings::down_read_nested(self.raw.get(), rank.subclass()) };
-        self.reading()
+        // SAFETY: it was just taken.
+        unsafe { self.reading() }
     }
 
     /// Takes it for reading unless a fatal signal comes first. Sleeps.
@@ -95,29 +86,32 @@ impl<T> RwSemaphore<T> {
     /// # Errors
     ///
     /// `EINTR`.
-    pub fn read_killable(&self) -> Result<ReadGuard<'_, T>> {
+    pub fn read_killable(&self) -> Result<ReadGuard<'_, Self>> {
         // SAFETY: the lock was initialised when it was made.
         to_result(unsafe { bindings::down_read_killable(self.raw.get()) })?;
-        Ok(self.reading())
+        // SAFETY: it was just taken.
+        Ok(unsafe { self.reading() })
     }
 
     /// Takes it for reading if that needs no wait.
-    pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
+    pub fn try_read(&self) -> Option<ReadGuard<'_, Self>> {
         // SAFETY: the lock was initialised when it was made.
         let taken = unsafe { bindings::down_read_trylock(self.raw.get()) };
-        (taken != 0).then(|| self.reading())
+        // SAFETY: the guard is made only if the lock was taken.
+        (taken != 0).then(|| unsafe { self.reading() })
     }
 
     /// Takes it for writing. Sleeps.
-    pub fn write(&self) -> WriteGuard<'_, T> {
+    pub fn write(&self) -> WriteGuard<'_, Self> {
         self.write_nested(Nesting::FIRST)
     }
 
     /// Takes it for writing as the `rank`th of its class. Sleeps.
-    pub fn write_nested(&self, rank: Nesting) -> WriteGuard<'_, T> {
+    pub fn write_nested(&self, rank: Nesting) -> WriteGuard<'_, Self> {
         // SAFETY: the lock was initialised when it was made.
         unsafe { bindings::down_write_nested(self.raw.get(), rank.subclass()) };
-        self.writing()
+        // SAFETY: it was just taken.
+        unsafe { self.writing() }
     }
 
     /// Takes it for writing unless a fatal signal comes first. Sleeps.
@@ -125,17 +119,19 @@ impl<T> RwSemaphore<T> {
     /// # Errors
     ///
     /// `EINTR`.
-    pub fn write_killable(&self) -> Result<WriteGuard<'_, T>> {
+    pub fn write_killable(&self) -> Result<WriteGuard<'_, Self>> {
         // SAFETY: the lock was initialised when it was made.
         to_result(unsafe { bindings::down_write_killable(self.raw.get()) })?;
-        Ok(self.writing())
+        // SAFETY: it was just taken.
+        Ok(unsafe { self.writing() })
     }
 
     /// Takes it for writing if that needs no wait.
-    pub fn try_write(&self) -> Option<WriteGuard<'_, T>> {
+    pub fn try_write(&self) -> Option<WriteGuard<'_, Self>> {
         // SAFETY: the lock was initialised when it was made.
         let taken = unsafe { bindings::down_write_trylock(self.raw.get()) };
-        (taken != 0).then(|| self.writing())
+        // SAFETY: the guard is made only if the lock was taken.
+        (taken != 0).then(|| unsafe { self.writing() })
     }
 
     /// The data, of a lock that nobody else can reach.
@@ -146,100 +142,41 @@ impl<T> RwSemaphore<T> {
     }
 }
 
-/// A held [`RwSemaphore`], for reading.
-///
-/// # Invariants
-///
-/// This thread holds the lock for reading.
-#[must_use = "the lock is let go when the guard is dropped"]
-pub struct ReadGuard<'a, T> {
-    lock: &'a RwSemaphore<T>,
-    since: Since,
-    _not_send: NotThreadSafe,
-}
-
-// SAFETY: a shared guard gives no more than `&T`.
-unsafe impl<T: Sync> Sync for ReadGuard<'_, T> {}
-
-impl<T> ReadGuard<'_, T> {
-    /// Whether it is `lock` that is held.
-    pub fn is_of(&self, lock: &RwSemaphore<T>) -> bool {
-        core::ptr::eq(self.lock, lock)
-    }
-}
-
-impl<T> Deref for ReadGuard<'_, T> {
-    type Target = T;
+// SAFETY: the data is private and only guards reach it (and `get_mut`, which has the lock to
+// itself); a rw_semaphore keeps readers and a writer apart. The cell lives in the lock.
+unsafe impl<T> Lock for RwSemaphore<T> {
+    type Data = T;
 
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for reading, so there is no `&mut T`.
-        unsafe { &*self.lock.data.get() }
+    fn data(&self) -> *mut T {
+        self.data.get()
+    }
+
+    #[inline]
+    fn label(&self) -> Label {
+        self.label
+    }
+
+    #[inline]
+    unsafe fn end_read(&self) {
+        // SAFETY: by the caller's promise.
+        unsafe { bindings::up_read(self.raw.get()) };
+    }
+
+    #[inline]
+    unsafe fn end_write(&self) {
+        // SAFETY: by the caller's promise.
+        unsafe { bindings::up_write(self.raw.get()) };
     }
 }
 
-impl<T> Drop for ReadGuard<'_, T> {
-    fn drop(&mut self) {
-        self.lock.label.over(self.since, Mode::Shared);
-        // SAFETY: by the type invariant this thread holds it for reading.
-        unsafe { bindings::up_read(self.lock.raw.get()) };
-    }
-}
-
-/// A held [`RwSemaphore`], for writing.
-///
-/// # Invariants
-///
-/// This thread holds the lock for writing.
-#[must_use = "the lock is let go when the guard is dropped"]
-pub struct WriteGuard<'a, T> {
-    lock: &'a RwSemaphore<T>,
-    since: Since,
-    _not_send: NotThreadSafe,
-}
-
-// SAFETY: a shared guard gives no more than `&T`.
-unsafe impl<T: Sync> Sync for WriteGuard<'_, T> {}
-
-impl<'a, T> WriteGuard<'a, T> {
-    /// Whether it is `lock` that is held.
-    pub fn is_of(&self, lock: &RwSemaphore<T>) -> bool {
-        core::ptr::eq(self.lock, lock)
-    }
-
+impl<'a, T> WriteGuard<'a, RwSemaphore<T>> {
     /// Goes on as a reader without letting a writer in between.
-    pub fn downgrade(self) -> ReadGuard<'a, T> {
-        let lock = self.lock;
-        lock.label.over(self.since, Mode::Alone);
-        core::mem::forget(self);
-        // SAFETY: by the type invariant this thread held it for writing, and its guard is gone.
+    pub fn downgrade(self) -> ReadGuard<'a, RwSemaphore<T>> {
+        let lock = self.into_lock();
+        // SAFETY: this thread held it for writing, and its guard is gone.
         unsafe { bindings::downgrade_write(lock.raw.get()) };
-        lock.reading()
-    }
-}
-
-impl<T> Deref for WriteGuard<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held for writing, by this guard alone.
-        unsafe { &*self.lock.data.get() }
-    }
-}
-
-impl<T> DerefMut for WriteGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held for writing, by this guard alone, which is borrowed mutably.
-        unsafe { &mut *self.lock.data.get() }
-    }
-}
-
-impl<T> Drop for WriteGuard<'_, T> {
-    fn drop(&mut self) {
-        self.lock.label.over(self.since, Mode::Alone);
-        // SAFETY: by the type invariant this thread holds it for writing.
-        unsafe { bindings::up_write(self.lock.raw.get()) };
+        // SAFETY: what was held for writing is held for reading now.
+        unsafe { ReadGuard::new(lock) }
     }
 }
