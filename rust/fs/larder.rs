@@ -31,13 +31,13 @@ use crate::sysfs::Event;
 use engine::inode::InodeObject;
 use format::inode::Fork;
 use format::{Epoch, Ino};
-use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::str::CString;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::{Arc, Mutex};
+use kernel::sync::Arc;
 use vfs::shrinker::{Shrink, Shrinker};
+use vfs::sync::{new_mutex, Mutex};
 
 /// Owners of inodes in core that have nodes, by inode number; and how far the shrinker came.
 #[pin_data]

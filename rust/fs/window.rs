@@ -24,10 +24,9 @@ use crate::owner::Owner;
 use crate::place;
 use engine::space::Run;
 use format::{Block, Blocks, Ino};
-use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Mutex;
+use vfs::sync::{new_mutex, Mutex};
 
 /// How many files may have a window at the same time: a power of two.
 const PLACES: usize = 64;
