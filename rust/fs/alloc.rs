@@ -43,7 +43,11 @@ impl Mount {
     ) -> Result<Run> {
         if let Some(group) = goal.and_then(|goal| self.volume.group_of(goal)) {
             if let Ok(run) = self.with_free_map(group, &mut |map| map.take(want, goal, false))? {
-                return Ok(run);
+                if !huge || run.len >= want {
+                    return Ok(run);
+                }
+                // A piece of what was to be mapped huge serves nobody: rather all of it elsewhere.
+                self.give(run.start, run.len);
             }
         }
         let groups = self.volume.groups;
