@@ -12,9 +12,18 @@ use crate::error::Result;
 use crate::media::World;
 use crate::mount::Mount;
 use engine::space::{FreeMap, Run};
+use format::units::HUGE_BLOCKS;
 use format::{Block, Blocks, Group};
 use kernel::sync::atomic::Relaxed;
 use vfs::sync::NoFs;
+
+/// How many groups are asked for a whole unit, before less than one is taken.
+const HUGE_TRIES: u32 = 8;
+
+/// Whether a run serves who wants to map it huge: a part of a unit serves nobody.
+fn serves(run: &Run, want: Blocks) -> bool {
+    run.len.raw() >= want.raw().min(HUGE_BLOCKS)
+}
 
 impl Mount {
     /// Runs `f` on the free map of a group, made if there is none yet.
@@ -43,14 +52,18 @@ impl Mount {
     ) -> Result<Run> {
         if let Some(group) = goal.and_then(|goal| self.volume.group_of(goal)) {
             if let Ok(run) = self.with_free_map(group, &mut |map| map.take(want, goal, false))? {
-                if !huge || run.len >= want {
+                if !huge || serves(&run, want) {
                     return Ok(run);
                 }
-                // A piece of what was to be mapped huge serves nobody: rather all of it elsewhere.
                 self.give(run.start, run.len);
             }
         }
         let groups = self.volume.groups;
+        if huge {
+            if let Some(run) = self.take_huge(home, want)? {
+                return Ok(run);
+            }
+        }
         // What groups keep for nodes goes last.
         for last in [false, true] {
             for step in 0..groups {
@@ -70,6 +83,25 @@ impl Mount {
             }
         }
         Err(engine::Error::NoSpace.into())
+    }
+
+    /// Takes a run with a whole unit of 2 MiB in it, if one of the next few groups has one.
+    #[inline(never)]
+    fn take_huge(&self, home: Group, want: Blocks) -> Result<Option<Run>> {
+        let groups = self.volume.groups;
+        for step in 0..groups.min(HUGE_TRIES) {
+            let number = (u64::from(home.raw()) + u64::from(step)) % u64::from(groups);
+            let group = Group::new(number as u32);
+            if self.slot(group)?.free_hint.load(Relaxed) < HUGE_BLOCKS {
+                continue;
+            }
+            match self.with_free_map(group, &mut |map| map.take(want, None, true))? {
+                Ok(run) if serves(&run, want) => return Ok(Some(run)),
+                Ok(run) => self.give(run.start, run.len),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Takes an aligned run for a chunk of nodes.
