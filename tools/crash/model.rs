@@ -501,6 +501,14 @@ impl Model {
         node.ctime = time;
     }
 
+    /// Whether an inode has neither a name nor anything that has to be given back.
+    pub fn has_nothing(&self, ino: u64) -> bool {
+        let long = |node: &Node| node.target.len() > format::inode::INLINE_MAX;
+        self.nodes
+            .get(&ino)
+            .is_some_and(|node| node.nlink == 0 && node.blocks.is_empty() && !long(node))
+    }
+
     /// Ends an orphan.
     pub fn reap(&mut self, ino: u64) {
         self.nodes.remove(&ino);

@@ -36,6 +36,8 @@ pub enum Op {
         dir: u64,
         name: Vec<u8>,
         rmdir: bool,
+        /// Nobody uses the inode: it may end with its last name.
+        alone: bool,
     },
     Rename {
         from: (u64, Vec<u8>),

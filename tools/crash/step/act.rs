@@ -94,10 +94,22 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             let is = state.link(Ino::new(*dir), name, Ino::new(*ino), time);
             atomic(model, is, |model| model.link(*dir, name, *ino, time)).map(end)
         }
-        Op::Unlink { dir, name, rmdir } => {
-            let is = state.unlink(Ino::new(*dir), name, *rmdir, time);
+        Op::Unlink {
+            dir,
+            name,
+            rmdir,
+            alone,
+        } => {
+            let is = match alone {
+                true => state.remove(Ino::new(*dir), name, *rmdir, time),
+                false => state.unlink(Ino::new(*dir), name, *rmdir, time),
+            };
             let did = atomic(model, is, |model| {
-                model.unlink(*dir, name, *rmdir, time).map(|_| ())
+                let ino = model.unlink(*dir, name, *rmdir, time)?;
+                if *alone && model.has_nothing(ino) {
+                    model.reap(ino);
+                }
+                Ok(())
             })?;
             Ok(did.err().unwrap_or(Did::All))
         }

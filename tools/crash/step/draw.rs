@@ -276,7 +276,13 @@ fn less(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
                 .get(&name)
                 .is_some_and(|ino| model.nodes[ino].is_dir());
             let rmdir = is_dir ^ (rng.u32(0..30) == 0);
-            Op::Unlink { dir, name, rmdir }
+            let alone = rng.bool();
+            Op::Unlink {
+                dir,
+                name,
+                rmdir,
+                alone,
+            }
         }
         7..11 => {
             let (ino, _) = pick(model, rng, |n| n.nlink == 0)?;

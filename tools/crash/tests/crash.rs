@@ -230,6 +230,7 @@ fn script(n: u64, model: &Model) -> Option<Event> {
             dir: root,
             name: name("a"),
             rmdir: false,
+            alone: false,
         },
         11 => Op::Checkpoint,
         12 => make("e", new(S_IFREG | 0o600, 0)),
@@ -244,13 +245,20 @@ fn script(n: u64, model: &Model) -> Option<Event> {
             dir: root,
             name: name("e"),
             rmdir: false,
+            alone: false,
         },
         16 => return Some(Event::Crash),
         17 => Op::Reap {
             ino: *model.orphans().first()?,
         },
         18 => make("f", new(S_IFREG | 0o600, 0)),
-        19 => return Some(Event::Crash),
+        19 => Op::Unlink {
+            dir: root,
+            name: name("f"),
+            rmdir: false,
+            alone: true,
+        },
+        20 => return Some(Event::Crash),
         _ => return None,
     }))
 }
