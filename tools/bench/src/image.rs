@@ -85,7 +85,7 @@ impl Part {
         ensure!(info.starts_with(SIGNATURE), "no namespace with pages");
         let word = |at: usize, len: usize| {
             let bytes = info[at..at + len].iter().rev();
-            bytes.fold(0u64, |word, byte| word << 8 | u64::from(*byte))
+            bytes.fold(0u64, |word, byte| (word << 8) | u64::from(*byte))
         };
         let (data, pad, cut) = (word(56, 8), word(76, 4), word(80, 4));
         let start = data + pad;
