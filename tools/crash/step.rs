@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations: drawn at random from what a model has ([`draw`]), and done to engine and model alike
-//! ([`act`]).
+//! Operations: drawn at random from what a model has ([`draw()`]), and done to engine and model alike
+//! ([`act()`]).
 //!
 //! [`Op`] is a value, so that a failing run can tell its last operations, and crash exploration
 //! can do one operation again on another image. What the model cannot know beforehand (inode
