@@ -106,7 +106,9 @@ pub(crate) const THREADS: f64 = 1.7;
 
 /// Of this, done by two threads, no more is asked than the machine gives, or than one lock allows.
 pub(crate) fn is_asked(op: &str) -> bool {
-    !op.starts_with("copy") && !op.starts_with("create, both in one directory")
+    !op.starts_with("copy")
+        && !op.starts_with("take turns")
+        && !op.starts_with("create, both in one directory")
 }
 
 /// The longest that a lock may be held while others want it, in instructions: a millisecond at one

@@ -16,7 +16,10 @@
 //! `/proc/thread-self/schedstat`): a phase in which that was more than one part in fifty for any
 //! thread is not counted. What is told is the median over
 //! the phases that count. *copy 128 B and fence* touches nothing shared: what it gains is what the
-//! machine has to give. *create, both in one directory* has one lock for both, and shows that
+//! machine has to give. *take turns* is what it costs
+//! two threads to wait for a number that the other raises: the way of a line from one processor to the
+//! other and back, which on a virtual machine depends on where its processors are.
+//! *create, both in one directory* has one lock for both, and shows that
 //! waiting is seen.
 //!
 //! A line of JSON for each operation: `one` and `two` are nanoseconds an operation of one thread,
@@ -50,8 +53,9 @@ const N: usize = 1200;
 /// Phases of each kind that are enough, and how long it is tried to get them.
 const ENOUGH: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(60);
-const OPERATIONS: [&str; 6] = [
+const OPERATIONS: [&str; 7] = [
     "copy 128 B and fence",
+    "take turns",
     "create",
     "append 4 KiB",
     "rename",
@@ -232,6 +236,12 @@ fn work(
         let begin = Instant::now();
         for i in 0..N {
             match at {
+                1 => {
+                    let turn = &hand.shared.turn;
+                    while turn.load(Ordering::SeqCst) as usize % threads != hand.number {}
+                    turn.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
                 0 => {
                     // Behind the groups in which the threads work.
                     let far = BYTES - ((hand.number + 1) << 20) as u64 + (i * 128) as u64;
@@ -239,12 +249,12 @@ fn work(
                     hand.shared.media.fence();
                     stored.map_err(engine::Error::from)
                 }
-                1 => hand
+                2 => hand
                     .create(dir, old[i].as_bytes())
                     .map(|file| files.push(file)),
-                2 => hand.append_block(&data, i as u64, &block, &mut goal),
-                3 => hand.rename(dir, &files[i], old[i].as_bytes(), new[i].as_bytes()),
-                4 => hand.unlink(dir, &files[i], new[i].as_bytes()),
+                3 => hand.append_block(&data, i as u64, &block, &mut goal),
+                4 => hand.rename(dir, &files[i], old[i].as_bytes(), new[i].as_bytes()),
+                5 => hand.unlink(dir, &files[i], new[i].as_bytes()),
                 _ => hand.create(&dirs[0], both[i].as_bytes()).map(drop),
             }
             .map_err(|error| wrong(error).context(format!("{what} {i}")))?;

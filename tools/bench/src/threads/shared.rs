@@ -77,6 +77,8 @@ pub(crate) struct Shared<'m> {
     pub(crate) rings: Vec<Apart<Mutex<Ring>>>,
     pub(crate) desks: Mutex<Vec<memory::Box<Work>>>,
     lingering: Mutex<BTreeMap<u64, Arc<Owner>>>,
+    /// Whose turn it is, where threads take turns.
+    pub(crate) turn: AtomicU64,
     pub(crate) lsn: AtomicU64,
     pub(crate) free: AtomicI64,
     pub(crate) inodes: AtomicI64,
@@ -114,6 +116,7 @@ impl<'m> Shared<'m> {
             rings,
             desks: Mutex::new(Vec::new()),
             lingering: Mutex::new(BTreeMap::new()),
+            turn: AtomicU64::new(0),
             lsn: AtomicU64::new(parts.lsn.raw()),
             free: AtomicI64::new(0),
             inodes: AtomicI64::new(0),
