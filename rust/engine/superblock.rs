@@ -167,7 +167,8 @@ fn load(media: &dyn Media, which: Which) -> Result<Super> {
 /// Reads the newest whole copy and checks everything that can be checked of it alone.
 ///
 /// * [`Error::NotFerrox`]: neither copy begins as one.
-/// * [`Error::Foreign`]: copy B is whole, but block 0 is somebody else's: see [`is_foreign`].
+/// * [`Error::Foreign`]: copy B is whole, but block 0 is somebody else's: not zero, and with
+///   neither our magic nor the UUID of copy B.
 /// * [`Error::Corrupt`] with [`Check::SuperCrc`], or [`Error::Media`]: neither copy is whole.
 /// * [`Error::Feature`]: an incompatible feature, or (bits 0) another version of the format.
 ///   Features that only forbid writing are the business of [`writable`].

@@ -297,6 +297,9 @@ impl Mount {
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
                 slot.orphans.store(group.orphans(), Relaxed);
+                if operation.freeing && slot.full.load(Relaxed) {
+                    slot.full.store(false, Relaxed);
+                }
             }
         }
         let done = self.done();

@@ -149,7 +149,7 @@ impl Edit {
         let new = match self.how() {
             How::Set => value,
             How::Add => old.wrapping_add(value),
-            How::Flip => old ^ 1 << (value % (8 * bytes.len() as u64)),
+            How::Flip => old ^ (1 << (value % (8 * bytes.len() as u64))),
             How::Double => old.wrapping_mul(2),
             How::Block => value % blocks.max(1),
         };
