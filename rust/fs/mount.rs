@@ -54,7 +54,34 @@ pub(crate) struct Checkpointed {
 pub(crate) struct RingSlot {
     #[pin]
     pub(crate) ring: Mutex<Ring>,
+    /// Desks at which nobody works now: beside the ring, because operations on other processors
+    /// have other rings.
+    #[pin]
+    desks: Mutex<KVec<KBox<Desk>>>,
 }
+
+impl RingSlot {
+    /// A desk to work at.
+    pub(crate) fn take_desk(&self) -> Result<KBox<Desk>> {
+        let desk = self.desks.lock().pop();
+        match desk {
+            Some(desk) => Ok(desk),
+            None => Ok(KBox::new(Desk::new(), GFP_KERNEL)?),
+        }
+    }
+
+    /// Gives a desk back, with the memory that has gathered there.
+    pub(crate) fn give_desk(&self, desk: KBox<Desk>) {
+        let mut desks = self.desks.lock();
+        if desks.len() < DESKS {
+            // Without room it is dropped.
+            let _ = desks.push(desk, GFP_KERNEL);
+        }
+    }
+}
+
+/// The most desks that a ring keeps.
+const DESKS: usize = 4;
 
 /// Memory for one operation at a time. It is kept from one to the next, so that most ask for none.
 pub(crate) struct Desk {
@@ -114,9 +141,6 @@ pub(crate) struct Mount {
     pub(crate) rings: KVec<Pin<KBox<RingSlot>>>,
     /// Blocks kept for files that grow.
     pub(crate) windows: KVec<Pin<KBox<Window>>>,
-    /// Desks at which nobody works now.
-    #[pin]
-    pub(crate) desks: Mutex<KVec<KBox<Desk>>>,
     #[pin]
     pub(crate) lingering: Lingering,
     #[pin]
@@ -266,24 +290,6 @@ impl Mount {
             .map(|slot| &**slot)
             .ok_or(engine::Error::Invalid)
     }
-
-    /// A desk to work at.
-    pub(crate) fn take_desk(&self) -> Result<KBox<Desk>> {
-        let desk = self.desks.lock().pop();
-        match desk {
-            Some(desk) => Ok(desk),
-            None => Ok(KBox::new(Desk::new(), GFP_KERNEL)?),
-        }
-    }
-
-    /// Gives a desk back, with the memory that has gathered there.
-    pub(crate) fn give_desk(&self, desk: KBox<Desk>) {
-        let mut desks = self.desks.lock();
-        if desks.len() < 8 {
-            // Without room it is dropped.
-            let _ = desks.push(desk, GFP_KERNEL);
-        }
-    }
 }
 
 /// What a mount is put together from. Each part is taken out of here when its place is made, so
@@ -335,7 +341,6 @@ impl Made<'_> {
                 groups: core::mem::replace(&mut made.groups, KVVec::new()),
                 rings: core::mem::replace(&mut made.rings, KVec::new()),
                 windows: window::table()?,
-                desks <- new_mutex!(KVec::new(), "ferrox_desks"),
                 lingering <- Lingering::new(),
                 larder <- Larder::new(),
                 charged: Atomic::new(0),
@@ -371,7 +376,10 @@ fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
     let mut rings = KVec::with_capacity(parts.rings.len(), GFP_KERNEL)?;
     while let Some(ring) = parts.rings.pop() {
         let slot = KBox::pin_init(
-            pin_init!(RingSlot { ring <- new_mutex!(ring, "ferrox_ring") }),
+            pin_init!(RingSlot {
+                ring <- new_mutex!(ring, "ferrox_ring"),
+                desks <- new_mutex!(KVec::new(), "ferrox_desks"),
+            }),
             GFP_KERNEL,
         )?;
         rings.push(slot, GFP_KERNEL)?;

@@ -151,11 +151,12 @@ impl Mount {
         // view from within the filesystem: no allocation may come back to it.
         let _nofs = NoFs::enter();
         let mut promise = self.promise(operation.payload)?;
-        let mut desk = self.take_desk()?;
+        let slot = self.rings.get(promise.ring).ok_or(EROFS)?;
+        let mut desk = slot.take_desk()?;
         let result = self
             .take_seats(operation, &mut desk.seats)
             .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut desk));
-        self.give_desk(desk);
+        slot.give_desk(desk);
         let many = promise.many;
         drop(promise);
         if many {

@@ -65,13 +65,14 @@ impl Hand<'_, '_> {
         if !lock(ring).reserve(promised) {
             return Err(Error::NoSpace);
         }
-        let desk = lock(&shared.desks).pop();
+        let desks = &shared.desks[self.number % shared.desks.len()].0;
+        let desk = lock(desks).pop();
         let mut work = match desk {
             Some(work) => work,
             None => memory::Box::new(Work::new())?,
         };
         let result = self.commit(owners, group, born, &mut promised, &mut work, plan);
-        lock(&shared.desks).push(work);
+        lock(desks).push(work);
         lock(ring).unreserve(promised);
         shared.promised.fetch_sub(AREA, Relaxed);
         result

@@ -7,9 +7,9 @@
 //! | --- | --- |
 //! | [`Owner`]: an inode behind its map lock | the same |
 //! | [`Slot`]: a group behind its lock, its free map behind another | the same |
-//! | a ring each behind a lock, held until the fence | the same |
+//! | a ring each behind a lock, held until the fence; desks beside it | the same |
 //! | [`Shared::commit`]: a lock for reading for each thread; a writer would take all | a per-CPU rwsem |
-//! | desks, table of owners that are not home, LSN, totals, budgets | the same |
+//! | table of owners that are not home, LSN, totals, budgets | the same |
 //!
 //! There is no checkpoint: a round ends before a ring is full.
 
@@ -75,7 +75,8 @@ pub(crate) struct Shared<'m> {
     pub(crate) commit: Vec<Apart<RwLock<()>>>,
     pub(crate) groups: Vec<Slot>,
     pub(crate) rings: Vec<Apart<Mutex<Ring>>>,
-    pub(crate) desks: Mutex<Vec<memory::Box<Work>>>,
+    /// One pool beside each ring.
+    pub(crate) desks: Vec<Apart<Mutex<Vec<memory::Box<Work>>>>>,
     lingering: Mutex<BTreeMap<u64, Arc<Owner>>>,
     /// Whose turn it is, where threads take turns.
     pub(crate) turn: AtomicU64,
@@ -107,6 +108,10 @@ impl<'m> Shared<'m> {
             rings.push(Apart(Mutex::new(ring)));
         }
         rings.reverse();
+        let desks = rings
+            .iter()
+            .map(|_| Apart(Mutex::new(Vec::new())))
+            .collect();
         Ok(Self {
             media,
             volume,
@@ -114,7 +119,7 @@ impl<'m> Shared<'m> {
             commit: (0..threads).map(|_| Apart(RwLock::new(()))).collect(),
             groups,
             rings,
-            desks: Mutex::new(Vec::new()),
+            desks,
             lingering: Mutex::new(BTreeMap::new()),
             turn: AtomicU64::new(0),
             lsn: AtomicU64::new(parts.lsn.raw()),
