@@ -9,7 +9,7 @@
 //!
 //! Whoever finds ring or area too full does a checkpoint itself, before it takes any other lock of
 //! ours. So that this seldom happens, and that replay stays short, the worker begins one at a
-//! quarter of any ring, at 2 MiB of records in all, and after some seconds of quiet.
+//! quarter of any ring, at 2 MiB or 2800 records in all, and after some seconds of quiet.
 
 use crate::error::Result;
 use crate::media::World;
@@ -99,6 +99,7 @@ impl Mount {
         self.epoch.store(epoch.next().raw(), Release);
         self.charged.store(0, Relaxed);
         self.logged.store(0, Relaxed);
+        self.records.store(0, Relaxed);
         self.called.store(false, Relaxed);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
         let free = count(self.free.load(Relaxed));

@@ -159,9 +159,10 @@ pub(crate) struct Mount {
     pub(crate) area_bytes: i64,
     /// Whether a checkpoint after a while was asked for already.
     pub(crate) soon: Atomic<bool>,
-    /// Bytes of records since the last cut, and whether they were so many that the worker was
-    /// called for.
+    /// Bytes of records since the last cut, their number, and whether they were so many that the
+    /// worker was called for.
     pub(crate) logged: Atomic<u64>,
+    pub(crate) records: Atomic<u64>,
     pub(crate) called: Atomic<bool>,
     down: Atomic<bool>,
     /// Whether anything may be written at all: not on a read-only mount.
@@ -347,6 +348,7 @@ impl Made<'_> {
                 promised: Atomic::new(0),
                 soon: Atomic::new(false),
                 logged: Atomic::new(0),
+                records: Atomic::new(0),
                 called: Atomic::new(false),
                 down: Atomic::new(false),
                 writable: Atomic::new(made.writable),

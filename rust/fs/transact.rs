@@ -44,6 +44,10 @@ const AREA: i64 = 24 * 65 * 64;
 /// Bytes of records at which the worker makes a checkpoint.
 const LOGGED: u64 = 2 << 20;
 
+/// Records at which it does: replay costs by the record, some 6500 instructions each, and a mount
+/// after a crash should not take longer than 20 ms.
+const RECORDS: u64 = 2800;
+
 /// A plan: may be called more than once.
 pub(crate) type Plan<'p, R> =
     dyn FnMut(&World<'_>, &mut Locked<'_>, &mut Work) -> engine::Result<R> + 'p;
@@ -250,7 +254,8 @@ impl Mount {
         let tight = ring.used() > ring.bytes() / 4;
         drop(ring);
         let logged = self.logged.fetch_add(size, Relaxed) + size;
-        promise.many = tight || logged > LOGGED;
+        let records = self.records.fetch_add(1, Relaxed) + 1;
+        promise.many = tight || logged > LOGGED || records > RECORDS;
         match appended {
             Ok(lsn) => {
                 trace::record(|| trace::Record {
