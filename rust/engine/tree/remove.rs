@@ -22,6 +22,9 @@ use format::Block;
 const SPARSE: usize = CAPACITY / 2;
 /// Two nodes are joined when they fill no more than this.
 const JOINED: usize = CAPACITY / 4 * 3;
+/// A leaf looks when the number of its items is a multiple of this: to look, mostly in vain, costs as
+/// much as the removal. (The number is in the leaf, so replay looks at the same moments.)
+const LOOKS: usize = 4;
 
 impl TreeMut<'_> {
     /// Removes an item. Nodes that become empty give their places back.
@@ -44,7 +47,8 @@ impl TreeMut<'_> {
         if left > 0 && self.root.level == 0 {
             return self.take_out(env, &found, at);
         }
-        if left == 0 || self.kind.is_interval() || used < SPARSE {
+        let looks = used < SPARSE && left % LOOKS == 0;
+        if left == 0 || self.kind.is_interval() || looks {
             return self.remove_with(env, res, &found, at, end);
         }
         self.take_out(env, &found, at)
@@ -71,6 +75,9 @@ impl TreeMut<'_> {
         } else {
             self.take_out(env, found, at)?;
             self.settle(env, &path, 0, end)?;
+            if self.leaf(found)?.count() % LOOKS != 0 {
+                return Ok(());
+            }
             self.join_up(env, res, &path)?;
         }
         self.shrink(env, res)
