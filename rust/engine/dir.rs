@@ -558,24 +558,3 @@ fn replace_inline(dir: &mut InodeObject, cookie: u64, ino: Ino, kind: u8) -> Res
         .splice(at.saturating_add(8), 1, &[kind])
         .ok_or(bad)
 }
-
-/// Whom the entry at `cookie` names, and its kind; loads what it needs.
-pub fn at(env: &dyn Env, dir: &mut InodeObject, cookie: u64) -> Result<Option<(Ino, u8)>> {
-    let ino = dir.ino();
-    if dir.fork() == Fork::Tree {
-        return dir.loading(env, &mut |tree| {
-            let Some(value) = tree.get([cookie, 0, 0])? else {
-                return Ok(None);
-            };
-            let entry = decode(ino, cookie, value)?;
-            Ok(Some((entry.ino, entry.kind)))
-        });
-    }
-    for entry in InlineEntries::of(dir) {
-        let (_, _, entry) = entry?;
-        if entry.cookie == cookie {
-            return Ok(Some((entry.ino, entry.kind)));
-        }
-    }
-    Ok(None)
-}

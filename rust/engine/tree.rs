@@ -378,21 +378,6 @@ impl<'a> TreeMut<'a> {
         self.seek(env, &key).map(|_| ())
     }
 
-    /// [`TreeMut::loading`] of a reader that will look at `key` first.
-    ///
-    /// # Errors
-    ///
-    /// What `read` and [`Frames::load`] return.
-    pub fn loading_at<R>(
-        &mut self,
-        env: &dyn Env,
-        key: Key,
-        read: impl FnMut(&Tree<'_>) -> Result<R>,
-    ) -> Result<R> {
-        self.load_path(env, key)?;
-        self.loading(env, read)
-    }
-
     /// Loads the way to `key`, and to the item before it and the item behind it.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Mount {
         self.epoch.store(epoch.next().raw(), Release);
         self.charged.store(0, Relaxed);
         self.logged.store(0, Relaxed);
-        self.records.store(0, Relaxed);
+        self.cut.store(lsn.raw(), Relaxed);
         self.called.store(false, Relaxed);
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
         let free = count(self.free.load(Relaxed));

@@ -159,10 +159,10 @@ pub(crate) struct Mount {
     pub(crate) area_bytes: i64,
     /// Whether a checkpoint after a while was asked for already.
     pub(crate) soon: Atomic<bool>,
-    /// Bytes of records since the last cut, their number, and whether they were so many that the
-    /// worker was called for.
+    /// Bytes of records since the last cut, its LSN, and whether they were so many that the worker
+    /// was called for.
     pub(crate) logged: Atomic<u64>,
-    pub(crate) records: Atomic<u64>,
+    pub(crate) cut: Atomic<u64>,
     pub(crate) called: Atomic<bool>,
     down: Atomic<bool>,
     /// Whether anything may be written at all: not on a read-only mount.
@@ -323,6 +323,7 @@ impl Made<'_> {
                 epoch: Atomic::new(made.parts()?.epoch.raw()),
                 done: Atomic::new(made.parts()?.sb.epoch.get()),
                 lsn: Atomic::new(made.parts()?.lsn.raw()),
+                cut: Atomic::new(made.parts()?.lsn.raw()),
                 free: Atomic::new(signed(made.parts()?.free.raw())),
                 inodes: Atomic::new(signed(made.parts()?.inodes)),
                 area_bytes: area_bytes(&made.parts()?.geometry),
@@ -348,7 +349,6 @@ impl Made<'_> {
                 promised: Atomic::new(0),
                 soon: Atomic::new(false),
                 logged: Atomic::new(0),
-                records: Atomic::new(0),
                 called: Atomic::new(false),
                 down: Atomic::new(false),
                 writable: Atomic::new(made.writable),

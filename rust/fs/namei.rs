@@ -206,14 +206,9 @@ fn make(
     };
     let groups = mount.volume.groups;
     let mut made = Err(engine::Error::NoSpace.into());
-    // Groups that are full are tried last: finding out again costs half as much as the create.
-    for step in 0..u64::from(groups) * 2 {
-        let number = (u64::from(first.raw()) + step) % u64::from(groups);
+    for step in 0..groups {
+        let number = (u64::from(first.raw()) + u64::from(step)) % u64::from(groups);
         let group = Group::new(number as u32);
-        let full = &mount.slot(group)?.full;
-        if full.load(Relaxed) != (step >= u64::from(groups)) {
-            continue;
-        }
         let payload = 64 + name.len() as u64 + target.len() as u64;
         let mut operation = Operation::new(payload);
         operation.needs.owner(owner(&dir)).group(group);
@@ -226,7 +221,6 @@ fn make(
         if !matches!(made, Err(Error::Engine(engine::Error::NoSpace))) {
             break;
         }
-        full.store(true, Relaxed);
     }
     trace::op(|| Op {
         ino: made.as_ref().map_or(0, |ino: &Ino| ino.raw()),

@@ -205,8 +205,6 @@ pub(crate) struct Slot {
     pub(crate) free_hint: Atomic<u64>,
     /// Orphans, as of the last operation.
     pub(crate) orphans: Atomic<u32>,
-    /// It had no room for a new inode, and nothing was freed in it since: a hint, too.
-    pub(crate) full: Atomic<bool>,
     /// Nodes in DRAM, as of the last checkpoint, load of an inode, or look by the shrinker.
     pub(crate) nodes: Atomic<usize>,
     pub(crate) number: u32,
@@ -227,7 +225,6 @@ impl Slot {
                 free <- new_mutex!(None, "ferrox_free_map"),
                 free_hint: Atomic::new(free_hint),
                 orphans: Atomic::new(orphans),
-                full: Atomic::new(false),
                 nodes: Atomic::new(nodes),
                 number: number.raw(),
             }),

@@ -254,10 +254,10 @@ impl Mount {
         let tight = ring.used() > ring.bytes() / 4;
         drop(ring);
         let logged = self.logged.fetch_add(size, Relaxed) + size;
-        let records = self.records.fetch_add(1, Relaxed) + 1;
-        promise.many = tight || logged > LOGGED || records > RECORDS;
         match appended {
             Ok(lsn) => {
+                let records = lsn.raw().saturating_sub(self.cut.load(Relaxed));
+                promise.many = tight || logged > LOGGED || records > RECORDS;
                 trace::record(|| trace::Record {
                     dev: self.dev,
                     kind: kind.raw().into(),
@@ -303,9 +303,6 @@ impl Mount {
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
                 slot.orphans.store(group.orphans(), Relaxed);
-                if operation.freeing && slot.full.load(Relaxed) {
-                    slot.full.store(false, Relaxed);
-                }
             }
         }
         let done = self.done();

@@ -222,7 +222,7 @@ impl TreeMut<'_> {
         });
         let ends = ends.filter(|(old, new)| old != new);
         let above = self.root.level > 0 && (lowers || ends.is_some());
-        if split || above || !fits {
+        if split || above || !fits || !replace {
             let change = Change {
                 at,
                 key,
@@ -234,14 +234,9 @@ impl TreeMut<'_> {
             };
             return self.place_with(env, res, found, change);
         }
-        if !replace {
-            self.slots_move(found);
-        }
+        // An insertion went one of the two ways above.
         let mut edit = self.frames.edit_at(env, found.leaf)?;
-        let done = match replace {
-            true => change::replace_value(&mut edit, kind, at, value),
-            false => change::insert_item(&mut edit, kind, at, key, value),
-        };
+        let done = change::replace_value(&mut edit, kind, at, value);
         done.ok_or(self.broken_at(found))
     }
 
