@@ -214,7 +214,7 @@ pub fn apply(
 ) -> Result {
     arena.reserve(STEP_PAGES)?;
     for group in locked.groups() {
-        group.touch(env);
+        group.touch(env)?;
     }
     match record {
         Record::Create(r, name, target) => create(env, locked, arena, r, name, target)?,

@@ -129,6 +129,11 @@ impl Frames {
         mem::take(&mut self.charge)
     }
 
+    /// Charges for changes of so many lines that will be made later.
+    pub fn charge_lines(&mut self, lines: u64) {
+        self.charge = self.charge.saturating_add(lines.saturating_mul(64));
+    }
+
     /// The node at `block`, if it is in DRAM.
     #[inline]
     pub fn get(&self, block: Block) -> Option<&[u8; 4096]> {

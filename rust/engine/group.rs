@@ -18,6 +18,7 @@
 //!   that is given up while it belongs to the cut is put into the area first.
 //! * `item` of a cut is taken before the first change that belongs to the next epoch
 //!   ([`GroupObject::touch`]).
+//! * The item of an inode that changes often may be newer in DRAM than in its leaf (`warm.rs`).
 //!
 //! # Locking
 //!
@@ -25,9 +26,11 @@
 //! in rising order.
 
 mod chunks;
+mod warm;
 
 pub use chunks::Chunks;
 
+use crate::checkpoint::AtCut;
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
 use crate::frames::Frames;
@@ -40,6 +43,7 @@ use format::rmap::{Owner, Value as RmapValue};
 use format::units::{count, index, Ino};
 use format::{Block, Blocks, Epoch, Group};
 use memory::Box;
+use warm::{Kept, Warm};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Free places that a group keeps in hand beyond what an ordinary operation may use: for freeing
@@ -53,6 +57,7 @@ pub struct GroupObject {
     inodes: Root,
     frames: Frames,
     chunks: Chunks,
+    warm: Warm,
     free: u64,
     largest: u64,
     inode_count: u32,
@@ -74,6 +79,7 @@ impl GroupObject {
             inodes: Root::EMPTY,
             frames: Frames::new(),
             chunks: Chunks::new(),
+            warm: Warm::new(),
             free: len,
             largest: len,
             inode_count: 0,
@@ -94,6 +100,7 @@ impl GroupObject {
         item: Option<&format::group::Item>,
     ) -> Result<Box<Self>> {
         let mut group = Box::new(Self::untouched(env, number))?;
+        group.warm.reserve()?;
         if let Some(item) = item {
             group.load(env, item)?;
         }
@@ -223,19 +230,58 @@ impl GroupObject {
     }
 
     /// Has to come before the first change of an operation: keeps the item of a cut that the
-    /// checkpoint has not collected yet.
-    pub fn touch(&mut self, env: &dyn Env) {
+    /// checkpoint has not collected yet, and brings the nodes of the cut up to date.
+    pub fn touch(&mut self, env: &dyn Env) -> Result {
         let now = env.epoch();
-        if self.dirty && self.epoch < now && self.at_cut.is_none() {
-            self.at_cut = Some(self.item());
+        if self.epoch < now {
+            self.settle(env)?;
+            self.warm.clear();
+            if self.dirty && self.at_cut.is_none() {
+                self.at_cut = Some(self.item());
+            }
+            self.epoch = now;
         }
-        self.epoch = now;
         self.dirty = true;
+        Ok(())
+    }
+
+    /// Writes the inode items that are newer in DRAM into the tree, as changes of the epoch in
+    /// which they were made. Whoever looks at the values of the tree has to call it.
+    pub fn settle(&mut self, env: &dyn Env) -> Result {
+        while let Some((slot, ..)) = self.warm.first_newer() {
+            self.settle_slot(env, slot)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn settle_slot(&mut self, env: &dyn Env, slot: usize) -> Result {
+        let number = self.owner();
+        // The leaf was changed in that epoch and is not in an area yet: see `warm.rs`.
+        let env = AtCut::new(env, self.epoch);
+        if let Some((index, item)) = self.warm.newer_at(slot) {
+            let mut res = Resources {
+                places: &mut self.chunks,
+                arena: &mut Arena::new(),
+            };
+            TreeMut::new(Kind::Inodes, number, &mut self.inodes, &mut self.frames).update(
+                &env,
+                &mut res,
+                [index, 0, 0],
+                item,
+            )?;
+        }
+        self.warm.settled(slot);
+        Ok(())
     }
 
     /// The checkpoint collects: puts what belongs to epochs before `before` into the area and
     /// returns the item of the cut, or `None` if nothing of this group belongs to it.
     pub fn collect(&mut self, env: &dyn Env, before: Epoch) -> Result<Option<format::group::Item>> {
+        if self.epoch < before {
+            self.settle(env)?;
+            self.warm.clear();
+        }
         self.frames.flush(env, before)?;
         if let Some(item) = self.at_cut.take() {
             return Ok(Some(item));
@@ -389,7 +435,7 @@ impl GroupObject {
         self.next_index = ino.index().saturating_add(1);
     }
 
-    /// Writes a changed inode item.
+    /// Writes a changed inode item: into the tree, or beside it, if it was there in this epoch.
     pub fn inode_put(
         &mut self,
         env: &dyn Env,
@@ -397,7 +443,38 @@ impl GroupObject {
         ino: Ino,
         bytes: &[u8],
     ) -> Result {
-        self.put(env, arena, ino.index(), bytes)
+        match self.warm.keep(ino.index(), bytes) {
+            Kept::Again => Ok(()),
+            Kept::First => {
+                // Those that it lies in, and the head of the node.
+                self.frames
+                    .charge_lines((count(bytes.len()) >> 6).saturating_add(3));
+                Ok(())
+            }
+            Kept::No => self.inode_write(env, arena, ino, bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn inode_write(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino, bytes: &[u8]) -> Result {
+        let index = ino.index();
+        self.put(env, arena, index, bytes)?;
+        let slot = self.warm.next(index);
+        if self.warm.is_newer(slot) && !self.warm.has(index) {
+            self.settle_slot(env, slot)?;
+        }
+        self.warm.claim(slot, index, bytes.len());
+        Ok(())
+    }
+
+    /// Whether the item of an inode can be written without the tree, if it keeps its length.
+    pub fn is_warm(&self, env: &dyn Env, ino: Ino) -> bool {
+        self.warm.has(ino.index()) && self.epoch == env.epoch()
+    }
+
+    /// The item of an inode, where it is newer than in the tree.
+    pub fn warm_item(&self, ino: Ino) -> Option<&[u8]> {
+        self.warm.newer(ino.index())
     }
 
     /// Puts an item of the inode tree: new, or with another value.
@@ -433,6 +510,7 @@ impl GroupObject {
 
     /// Removes the item of an inode that is no orphan.
     pub fn inode_end(&mut self, env: &dyn Env, arena: &mut Arena, ino: Ino) -> Result {
+        self.warm.forget(ino.index());
         self.take_out(env, arena, ino.index())?;
         self.inode_count = self.inode_count.saturating_sub(1);
         self.next_index = self.next_index.min(ino.index());

@@ -250,6 +250,9 @@ impl InodeObject {
     /// Makes this vacant object the inode of its number in `group`.
     pub fn load_from(&mut self, env: &dyn Env, group: &mut GroupObject) -> Result {
         let key = [self.ino.index(), 0, 0];
+        if let Some(item) = group.warm_item(self.ino) {
+            return self.fill(item);
+        }
         group.inode_tree_mut().loading(env, |tree| {
             self.fill(tree.get(key)?.ok_or(Error::NotFound)?)
         })?;

@@ -108,7 +108,7 @@ fn fixed_parts(state: &mut State<'_>, geometry: &Geometry) -> Result {
         arena.reserve(STEP_PAGES)?;
         state.with(&who, None, |env, locked| {
             let object = locked.group(group)?;
-            object.touch(env);
+            object.touch(env)?;
             object.chunk_take(env, &mut arena, run.start, run.len)?;
             for part in geometry.fixed_in(group) {
                 object.rmap_set(env, &mut arena, part.start, part.len, part.owner, 0)?;
@@ -145,7 +145,7 @@ fn root(state: &mut State<'_>, options: &Options<'_>) -> Result {
     arena.reserve(STEP_PAGES)?;
     state.with(&who, None, |env, locked| {
         let group = locked.group(Group::new(0))?;
-        group.touch(env);
+        group.touch(env)?;
         InodeObject::new(Ino::ROOT, core).store(env, &mut arena, group)?;
         group.inode_born(Ino::FIRST_FREE);
         group.finish(env, &mut arena)

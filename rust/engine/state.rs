@@ -366,6 +366,7 @@ impl<'m> State<'m> {
         self.open_group(group)?;
         let at = self.find_group(group).map_err(|_| Error::Invalid)?;
         let open = self.groups.get_mut(at).ok_or(Error::Invalid)?;
+        open.object.settle(&self.env)?;
         f(&self.env, &mut open.object)
     }
 

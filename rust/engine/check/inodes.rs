@@ -52,6 +52,7 @@ impl Checker<'_> {
             ..
         } = state;
         let open = groups.get_mut(at_state).ok_or(Error::Invalid)?;
+        open.object.settle(&*env)?;
         open.object.inode_tree_mut().walk(env, &mut |visit| {
             match visit {
                 Visit::Node { block, .. } => self.group_node(env, group, block)?,

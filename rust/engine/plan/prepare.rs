@@ -24,8 +24,8 @@ use format::{Block, FileBlock, Group, Ino};
 /// How many items a record may add to the trees of one inode, or make longer.
 #[derive(Clone, Copy, Default)]
 struct Grows {
-    /// Whether its orphan item comes or goes.
-    orphan: bool,
+    /// Its orphan item comes or goes if it has at most so many links, or is a directory.
+    orphan: Option<u32>,
     /// Whether something may come to stand in the inode item that has nothing behind its core.
     inline: bool,
     /// In its fork: extents or entries.
@@ -42,21 +42,22 @@ struct Grows {
 fn grows(record: &Record<'_>, ino: Ino) -> Grows {
     let name = |dir: u64| u64::from(dir == ino.raw());
     let mine = |other: u64| other == ino.raw();
-    // What the record adds of entries and of orphan items, and whether it touches the latter.
+    let touched = |other: u64, links: u32| mine(other).then_some(links);
+    // What the record adds of entries and of orphan items, and when it touches the latter.
     let (entries, orphans, orphan) = match record {
-        Record::Create(r, ..) => (name(r.dir.get()), 0, false),
+        Record::Create(r, ..) => (name(r.dir.get()), 0, None),
         // An inode that has no name gets one.
-        Record::Link(r, _) => (name(r.dir.get()), 0, mine(r.ino.get())),
-        Record::Unlink(r) => (0, name(r.ino.get()), mine(r.ino.get())),
+        Record::Link(r, _) => (name(r.dir.get()), 0, touched(r.ino.get(), 0)),
+        Record::Unlink(r) => (0, name(r.ino.get()), touched(r.ino.get(), 1)),
         Record::Rename(r, name_bytes) => {
             let entries = match name_bytes.is_empty() {
                 true => 0,
                 false => name(r.new_dir.get()),
             };
-            (entries, name(r.victim.get()), mine(r.victim.get()))
+            (entries, name(r.victim.get()), touched(r.victim.get(), 1))
         }
-        Record::Free(_) => (0, 0, true),
-        _ => (0, 0, false),
+        Record::Free(_) => (0, 0, Some(0)),
+        _ => (0, 0, None),
     };
     Grows {
         orphan,
@@ -173,7 +174,7 @@ fn prepare_map(
         fork: changes,
         items: 2,
         rmap: changes,
-        orphan: false,
+        orphan: None,
         inline: true,
     };
     need(env, locked, ino, grows, tally)
@@ -200,7 +201,7 @@ fn prepare_unmap(
             fork: 2,
             items: 2,
             rmap: 2,
-            orphan: false,
+            orphan: None,
             inline: true,
         }
     } else {
@@ -343,10 +344,20 @@ fn need(
     if grows.inline {
         inode.reserve()?;
     }
-    let mut items = group.inode_tree_mut();
-    items.load_path(env, [ino.index(), 0, 0])?;
-    if grows.orphan {
-        items.load_path(env, [ORPHAN | ino.index(), 0, 0])?;
+    // A warm item that keeps its length is not looked for.
+    let still = match inode.fork() {
+        Fork::Tree => true,
+        Fork::InlineEntries => false,
+        _ => grows.items == 0 && !grows.inline,
+    };
+    if !still || !group.is_warm(env, ino) {
+        group.inode_tree_mut().load_path(env, [ino.index(), 0, 0])?;
+    }
+    let links = inode.core.nlink.get();
+    if (grows.orphan).is_some_and(|most| links <= most || inode.is_dir()) {
+        group
+            .inode_tree_mut()
+            .load_path(env, [ORPHAN | ino.index(), 0, 0])?;
     }
     let mut fork = 0;
     if grows.fork > 0 {

@@ -72,6 +72,13 @@ impl Finger {
     }
 }
 
+/// Whether two keys are the same: word by word, where `==` would call a function.
+#[inline]
+fn same(a: &Key, b: &Key) -> bool {
+    let ([a, a2, a3], [b, b2, b3]) = (a, b);
+    a == b && a2 == b2 && a3 == b3
+}
+
 /// Whether `a` is the smaller key.
 #[inline]
 fn below(a: &Key, b: &Key) -> bool {
@@ -201,7 +208,7 @@ impl TreeMut<'_> {
         let hit = self.frames.fingers().find(self.kind, key);
         let (finger, leaf) = match hit {
             Some((at, finger)) => match finger.last {
-                Some((last, slot)) if last == *key => {
+                Some((last, slot)) if same(&last, key) => {
                     return Ok(Found {
                         finger: at,
                         leaf: finger.leaf,

@@ -130,7 +130,7 @@ impl<'m> Bed<'m> {
         let arena = &mut self.arena;
         self.state
             .group(group, |env, object| {
-                object.touch(env);
+                object.touch(env).unwrap();
                 f(env, arena, object);
                 object.finish(env, arena)
             })
