@@ -21,8 +21,13 @@
 //! Every change is therefore made of two edits, `Editor::set` and `Editor::del`, each of which
 //! does both maps.
 
+mod gap;
+
+pub(crate) use gap::Gap;
+pub use gap::{vicinity, Vicinity};
+
 use crate::env::Env;
-use crate::error::{Check, Error, Result};
+use crate::error::{Check, Result};
 use crate::inode::{InodeObject, Reader};
 use crate::locked::{Effects, Locked};
 use crate::tree::{Arena, Resources};
@@ -70,7 +75,8 @@ impl Piece {
         }
     }
 
-    fn check(&self, env: &dyn Env, ino: Ino) -> Result {
+    /// Whether a file may have it.
+    pub(crate) fn check(&self, env: &dyn Env, ino: Ino) -> Result {
         let end = self.file.checked_add(self.len);
         let good = env.volume().in_one_group(self.start, self.len).is_some()
             && end.is_some_and(|end| end <= FileBlock::END)
@@ -221,94 +227,6 @@ fn find_next(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Opt
     after(env, inode, at)
 }
 
-/// What the file has at a place, and on both sides of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Vicinity {
-    /// What it has there.
-    pub at: At,
-    /// The last extent that begins before.
-    pub left: Option<Piece>,
-    /// The first extent that begins behind.
-    pub right: Option<Piece>,
-}
-
-fn find_vicinity(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
-    if inode.fork() == Fork::Tree {
-        return vicinity_in_tree(env, inode, at);
-    }
-    vicinity_inline(env, inode, at)
-}
-
-#[inline(never)]
-fn vicinity_in_tree(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
-    let here = before(env, inode, at)?;
-    let next = FileBlock::new(at.raw().saturating_add(1));
-    let right = after(env, inode, next)?;
-    let left = match here {
-        Some(here) if here.file == at => match at.raw().checked_sub(1) {
-            Some(before_it) => before(env, inode, FileBlock::new(before_it))?,
-            None => None,
-        },
-        here => here,
-    };
-    Ok(Vicinity::new(at, left, here, right))
-}
-
-#[inline(never)]
-fn vicinity_inline(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Vicinity> {
-    let (mut left, mut here, mut right) = (None, None, None);
-    for extent in list(inode.fork(), inode.inline()) {
-        let file = extent.file.get();
-        if file > at.raw() {
-            right = Some(extent);
-            break;
-        }
-        if file < at.raw() {
-            left = Some(extent);
-        }
-        here = Some(extent);
-    }
-    let decode = |extent: Option<&Extent>| {
-        extent
-            .map(|extent| Piece::decode(env, inode.ino, extent))
-            .transpose()
-    };
-    Ok(Vicinity::new(
-        at,
-        decode(left)?,
-        decode(here)?,
-        decode(right)?,
-    ))
-}
-
-impl Vicinity {
-    fn new(at: FileBlock, left: Option<Piece>, here: Option<Piece>, right: Option<Piece>) -> Self {
-        let here = here.filter(|here| here.end() > at);
-        let hole = || At::Hole(right.map_or(FileBlock::END, |right| right.file));
-        Self {
-            at: here.map_or_else(hole, At::Extent),
-            left,
-            right,
-        }
-    }
-
-    /// Whether there is nothing from the place up to `end`.
-    pub fn is_hole_to(&self, end: FileBlock) -> bool {
-        matches!(self.at, At::Hole(next) if next >= end)
-    }
-}
-
-/// What the file has at `at` and on both sides of it, loading the nodes it needs.
-pub fn vicinity(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Result<Vicinity> {
-    // Not by way of the result: it would be on the stack of each that hands it on.
-    let mut found = None;
-    inode.retry_at(env, at.raw(), &mut |inode| {
-        found = Some(find_vicinity(env, inode, at)?);
-        Ok(())
-    })?;
-    found.ok_or(Error::Invalid)
-}
-
 /// What the file has at `at`. [`Error::NotLoaded`] where a node is missing in DRAM.
 pub fn lookup(env: &dyn Env, inode: &InodeObject, at: FileBlock) -> Result<At> {
     let tree = inode.tree();
@@ -379,7 +297,9 @@ impl Editor<'_, '_, '_> {
     /// length or other flags.
     fn set(&mut self, piece: &Piece) -> Result {
         piece.check(self.env, self.ino)?;
-        let fork = self.inode()?.fork();
+        let inode = self.inode()?;
+        inode.gap = None;
+        let fork = inode.fork();
         let mut inline = fork != Fork::Tree;
         if inline && !self.set_inline(piece)? {
             self.grow()?;
@@ -426,6 +346,7 @@ impl Editor<'_, '_, '_> {
     /// Takes an extent out.
     fn del(&mut self, piece: &Piece) -> Result {
         let bad = Check::RecordState.inode(self.ino);
+        self.inode()?.gap = None;
         if self.inode()?.fork() == Fork::Tree {
             let (env, arena) = (self.env, &mut *self.arena);
             let (inode, group) = self.locked.inode_and_group(self.ino)?;
@@ -570,7 +491,6 @@ impl Editor<'_, '_, '_> {
     /// Makes `piece` part of the file, in place of whatever it has there, and one with its
     /// neighbours where they join.
     pub fn map(&mut self, piece: &Piece, effects: &mut Effects) -> Result {
-        piece.check(self.env, self.ino)?;
         if self.map_hole(piece)? {
             return Ok(());
         }
@@ -607,8 +527,11 @@ impl Editor<'_, '_, '_> {
     #[inline(never)]
     fn map_hole(&mut self, piece: &Piece) -> Result<bool> {
         let env = self.env;
-        let around = vicinity(env, self.inode()?, piece.file)?;
-        if !around.is_hole_to(piece.end()) {
+        let around = vicinity(env, self.inode()?, piece.file, piece.end())?;
+        let At::Hole(next) = around.at else {
+            return Ok(false);
+        };
+        if next < piece.end() {
             return Ok(false);
         }
         self.count(piece.len.raw(), Blocks::ZERO)?;
@@ -616,13 +539,21 @@ impl Editor<'_, '_, '_> {
         group.count_free(0, piece.len.raw());
         let left = around.left.and_then(|left| joins(env, &left, piece));
         let mut whole = left.unwrap_or(*piece);
+        let mut gap = true;
         if let Some(right) = around.right {
             if let Some(joined) = joins(env, &whole, &right) {
                 self.del(&right)?;
                 whole = joined;
+                gap = false;
             }
         }
         self.set(&whole)?;
+        if gap {
+            self.inode()?.gap = Some(Gap {
+                left: whole,
+                end: next,
+            });
+        }
         Ok(true)
     }
 

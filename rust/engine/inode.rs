@@ -17,7 +17,7 @@
 
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
-use crate::extents;
+use crate::extents::{self, Gap};
 use crate::frames::Frames;
 use crate::group::GroupObject;
 use crate::tree::{Arena, Root, Tree, TreeMut};
@@ -162,6 +162,8 @@ pub struct InodeObject {
     pub(crate) inline: Inline,
     /// The nodes of the fork's tree; nothing before there is one.
     frames: Option<Box<Frames>>,
+    /// Where the file was last added to.
+    pub(crate) gap: Option<Gap>,
     /// Times in `core` that are newer than in the item: `SET_*` bits.
     pub lazy: u32,
 }
@@ -174,6 +176,7 @@ impl InodeObject {
             core,
             inline: Inline::EMPTY,
             frames: None,
+            gap: None,
             lazy: 0,
         }
     }
@@ -212,6 +215,7 @@ impl InodeObject {
     pub fn end(&mut self) {
         self.core.mode.set(0);
         self.core.nlink.set(0);
+        self.gap = None;
         self.lazy = 0;
     }
 
@@ -232,6 +236,7 @@ impl InodeObject {
         let bad = Check::InodeItem.inode(self.ino);
         let (core, rest) = Core::ref_from_prefix(item).map_err(|_| bad)?;
         self.core = *core;
+        self.gap = None;
         self.inline.clear();
         if !rest.is_empty() {
             self.reserve()?;

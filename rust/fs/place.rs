@@ -46,7 +46,8 @@ pub(crate) fn find_with_goal(
     let _nofs = NoFs::enter();
     let world = World::new(mount);
     let mut object = owner.map.write();
-    let around = extents::vicinity(&world, &mut object, block)?;
+    let next = FileBlock::new(block.raw().saturating_add(1));
+    let around = extents::vicinity(&world, &mut object, block, next)?;
     let goal = match around.at {
         At::Hole(_) => around.left.and_then(|left| goal(&left, block)),
         At::Extent(_) => None,
@@ -113,9 +114,10 @@ pub(crate) fn expect_hole(
     object: &mut InodeObject,
     piece: &Piece,
 ) -> engine::Result<()> {
-    match extents::next_loading(world, object, piece.file)? {
-        Some(other) if other.file < piece.end() => Err(engine::Error::Exists),
-        _ => Ok(()),
+    let around = extents::vicinity(world, object, piece.file, piece.end())?;
+    match around.is_hole_to(piece.end()) {
+        true => Ok(()),
+        false => Err(engine::Error::Exists),
     }
 }
 

@@ -109,7 +109,6 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
     effects.freed.clear();
     let mut tally = Tally::default();
     match record.kind() {
-        Kind::Map => prepare_map(env, locked, record, effects, &mut tally)?,
         Kind::Unmap => prepare_unmap(env, locked, record, effects, &mut tally)?,
         Kind::ChunkTake => {
             let want = prepare_chunk(env, locked, record)?;
@@ -146,38 +145,43 @@ fn finish(locked: &mut Locked<'_>, arena: &mut Arena, tally: &Tally, freeing: bo
 // One function for each kind, and none inlined into another: what a record decodes to would stand
 // on the stack once for each.
 
+/// Makes sure that applying the planned record, which makes `pieces` part of a file, cannot fail.
 #[inline(never)]
-fn prepare_map(
+pub(super) fn prepare_map(
     env: &dyn Env,
     locked: &mut Locked<'_>,
-    record: &Buffer,
-    effects: &mut Effects,
-    tally: &mut Tally,
+    work: &mut Work,
+    ino: Ino,
+    pieces: &[Piece],
 ) -> Result {
-    let Record::Map(r, list) = Record::decode(record.kind(), record.payload())? else {
-        return Err(Error::Invalid);
-    };
-    let ino = Ino::new(r.attr.ino.get());
     let mut extents = 0u64;
-    for extent in list {
-        let piece = Piece::decode(env, ino, extent)?;
-        if load_for_hole(env, locked, ino, &piece)? {
-            continue;
+    let mut n = 0u64;
+    for piece in pieces {
+        piece.check(env, ino)?;
+        match load_for_hole(env, locked, ino, piece)? {
+            Fits::Longer => {}
+            Fits::New => n = n.saturating_add(1),
+            Fits::Instead => {
+                let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(piece))?;
+                extents = extents.saturating_add(more);
+                n = n.saturating_add(1);
+            }
         }
-        let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(&piece))?;
-        extents = extents.saturating_add(more);
     }
+    let effects = &mut work.effects;
+    effects.freed.clear();
     effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
-    let n = u64::try_from(list.len()).map_err(|_| Error::TooLong)?;
     let changes = n.saturating_mul(3);
     let grows = Grows {
         fork: changes,
-        items: 2,
+        items: if n > 0 { 2 } else { 0 },
         rmap: changes,
         orphan: None,
-        inline: true,
+        inline: n > 0,
     };
-    need(env, locked, ino, grows, tally)
+    let mut tally = Tally::default();
+    need(env, locked, ino, grows, &mut tally)?;
+    finish(locked, &mut work.arena, &tally, false)
 }
 
 #[inline(never)]
@@ -263,30 +267,39 @@ fn leaves_right(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, to: FileBlock)
     })
 }
 
+/// How a piece fits into a file.
+enum Fits {
+    /// An extent becomes longer by it.
+    Longer,
+    /// In the place of nothing.
+    New,
+    /// In the place of what is there.
+    Instead,
+}
+
 /// Loads what a piece in the place of a hole touches in both maps: its own record, or those of the
-/// neighbours with which it joins. `false`, if the file has something there.
+/// neighbours with which it joins.
 #[inline(never)]
-fn load_for_hole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result<bool> {
+fn load_for_hole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result<Fits> {
     let inode = locked.inode(ino)?;
-    let around = extents::vicinity(env, inode, piece.file)?;
+    let around = extents::vicinity(env, inode, piece.file, piece.end())?;
     if !around.is_hole_to(piece.end()) {
-        return Ok(false);
+        return Ok(Fits::Instead);
     }
-    let tree = inode.fork() == Fork::Tree;
     let left = around.left.filter(|left| joins(env, left, piece).is_some());
     let right = around
         .right
         .filter(|right| joins(env, piece, right).is_some());
-    for joined in [left, right].iter().flatten() {
-        if tree {
-            locked.inode(ino)?.load_path(env, joined.file.raw())?;
-        }
-        load_record(env, locked, ino, joined)?;
+    let first = left.as_ref().unwrap_or(piece);
+    for touched in [Some(first), right.as_ref()].into_iter().flatten() {
+        // Nothing, where there is no tree.
+        locked.inode(ino)?.load_path(env, touched.file.raw())?;
+        load_record(env, locked, ino, touched)?;
     }
-    if left.is_none() {
-        load_record(env, locked, ino, piece)?;
-    }
-    Ok(true)
+    Ok(match (left, right) {
+        (Some(_), None) => Fits::Longer,
+        _ => Fits::New,
+    })
 }
 
 /// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.

@@ -90,6 +90,11 @@ pub fn has_entries<T: FileSystem>(inode: &INode<T>, range: Range<u64>) -> bool {
         return false;
     };
     let mapping = inode.mapping();
+    // SAFETY: the head of the mapping's array, which may change at any time; as `mapping_empty`
+    // (include/linux/pagemap.h) looks at it. Most files were never mapped.
+    if unsafe { (&raw const (*mapping).i_pages.xa_head).read_volatile() }.is_null() {
+        return false;
+    }
     let page = crate::pmem::PAGE as usize;
     // Neither is negative.
     let mut index = first as usize / page;
