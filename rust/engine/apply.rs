@@ -26,6 +26,7 @@ use crate::inode::{put, InodeObject};
 use crate::locked::{Effects, Locked, MAX_GROUPS, MAX_INODES};
 use crate::record::Record;
 use crate::tree::{Arena, Resources};
+use format::extent::Extent;
 use format::inode::{
     Core, Fork, INLINE_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX, TARGET_PIECE,
 };
@@ -228,18 +229,7 @@ pub fn apply(
             inode.set_attr(r)?;
             inode.store(env, arena, group)?;
         }
-        Record::Map(r, list) => {
-            let ino = Ino::new(r.attr.ino.get());
-            regular(locked, ino)?;
-            for extent in *list {
-                let piece = Piece::decode(env, ino, extent)?;
-                arena.reserve(STEP_PAGES)?;
-                editor(env, locked, arena, ino).map(&piece, effects)?;
-            }
-            let (inode, group) = locked.inode_and_group(ino)?;
-            inode.set_attr(&r.attr)?;
-            inode.store(env, arena, group)?;
-        }
+        Record::Map(r, list) => map(env, locked, arena, r, list, effects)?,
         Record::Unmap(r) => {
             let ino = Ino::new(r.attr.ino.get());
             let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
@@ -265,6 +255,30 @@ pub fn apply(
         group.finish(env, arena)?;
     }
     Ok(())
+}
+
+#[inline(never)]
+fn map(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    arena: &mut Arena,
+    r: &log::Map,
+    list: &[Extent],
+    effects: &mut Effects,
+) -> Result {
+    let ino = Ino::new(r.attr.ino.get());
+    regular(locked, ino)?;
+    for extent in list {
+        let piece = Piece::decode(env, ino, extent)?;
+        let mut editor = editor(env, locked, arena, ino);
+        if !editor.lengthen(&piece)? {
+            editor.arena.reserve(STEP_PAGES)?;
+            editor.map(&piece, effects)?;
+        }
+    }
+    let (inode, group) = locked.inode_and_group(ino)?;
+    inode.set_attr(&r.attr)?;
+    inode.store(env, arena, group)
 }
 
 /// Only regular files have blocks.

@@ -306,26 +306,37 @@ impl Editor<'_, '_, '_> {
             inline = false;
         }
         if !inline {
-            let value = Value {
-                start: piece.start.raw().into(),
-                len: u32::try_from(piece.len.raw()).unwrap_or(u32::MAX).into(),
-                flags: piece.flags.into(),
-            };
-            let (env, arena) = (self.env, &mut *self.arena);
-            let (inode, group) = self.locked.inode_and_group(self.ino)?;
-            let mut fresh = 0;
-            inode.with_tree(&mut |tree| {
-                let mut res = Resources {
-                    places: group.places(),
-                    arena,
-                };
-                let key = [piece.file.raw(), 0, 0];
-                fresh = u64::from(tree.upsert(env, &mut res, key, value.as_bytes())?);
-                Ok(())
-            })?;
-            let items = inode.core.items.get();
-            inode.core.items.set(items.saturating_add(fresh));
+            self.set_in_tree(piece)?;
         }
+        self.set_record(piece)
+    }
+
+    /// Puts an extent into the tree of the file.
+    fn set_in_tree(&mut self, piece: &Piece) -> Result {
+        let value = Value {
+            start: piece.start.raw().into(),
+            len: u32::try_from(piece.len.raw()).unwrap_or(u32::MAX).into(),
+            flags: piece.flags.into(),
+        };
+        let (env, arena) = (self.env, &mut *self.arena);
+        let (inode, group) = self.locked.inode_and_group(self.ino)?;
+        let mut fresh = 0;
+        inode.with_tree(&mut |tree| {
+            let mut res = Resources {
+                places: group.places(),
+                arena,
+            };
+            let key = [piece.file.raw(), 0, 0];
+            fresh = u64::from(tree.upsert(env, &mut res, key, value.as_bytes())?);
+            Ok(())
+        })?;
+        let items = inode.core.items.get();
+        inode.core.items.set(items.saturating_add(fresh));
+        Ok(())
+    }
+
+    /// Puts the record of an extent into the reverse map.
+    fn set_record(&mut self, piece: &Piece) -> Result {
         let flags = if piece.is_unwritten() {
             RMAP_UNWRITTEN
         } else {
@@ -521,6 +532,36 @@ impl Editor<'_, '_, '_> {
             }
         }
         self.set(&whole)
+    }
+
+    /// [`Editor::map`] where all that happens is that the extent before the gap becomes longer, as
+    /// with every append; `false`, and no change, where it is not so.
+    #[inline(never)]
+    pub fn lengthen(&mut self, piece: &Piece) -> Result<bool> {
+        let (env, ino) = (self.env, self.ino);
+        let inode = self.locked.inode(ino)?;
+        let Some(gap) = inode.gap else {
+            return Ok(false);
+        };
+        let Some(whole) = gap.longer(env, piece) else {
+            return Ok(false);
+        };
+        if inode.fork() == Fork::Tree {
+            self.set_in_tree(&whole)?;
+        } else if inode.inline.lengthen(&gap.left, &whole).is_none() {
+            return Err(Check::RecordState.inode(ino));
+        }
+        let inode = self.locked.inode(ino)?;
+        inode.gap = Some(Gap { left: whole, ..gap });
+        let blocks = inode.core.blocks.get();
+        inode
+            .core
+            .blocks
+            .set(blocks.saturating_add(piece.len.raw()));
+        let group = self.locked.group_of(env, piece.start)?;
+        group.count_free(0, piece.len.raw());
+        self.set_record(&whole)?;
+        Ok(true)
     }
 
     /// [`Editor::map`] where there is nothing to replace; `false`, and no change, where there is.

@@ -443,15 +443,24 @@ impl GroupObject {
         ino: Ino,
         bytes: &[u8],
     ) -> Result {
-        match self.warm.keep(ino.index(), bytes) {
-            Kept::Again => Ok(()),
+        match self.inode_keep(ino, bytes, &[]) {
+            true => Ok(()),
+            false => self.inode_write(env, arena, ino, bytes),
+        }
+    }
+
+    /// Keeps a changed inode item, which is `core` and what stands behind it, beside the tree;
+    /// `false`, and no change, if it was not there in this epoch with this length.
+    pub fn inode_keep(&mut self, ino: Ino, core: &[u8], rest: &[u8]) -> bool {
+        match self.warm.keep(ino.index(), core, rest) {
+            Kept::Again => true,
             Kept::First => {
+                let bytes = count(core.len()).saturating_add(count(rest.len()));
                 // Those that it lies in, and the head of the node.
-                self.frames
-                    .charge_lines((count(bytes.len()) >> 6).saturating_add(3));
-                Ok(())
+                self.frames.charge_lines((bytes >> 6).saturating_add(3));
+                true
             }
-            Kept::No => self.inode_write(env, arena, ino, bytes),
+            Kept::No => false,
         }
     }
 

@@ -17,10 +17,11 @@
 
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
-use crate::extents::{self, Gap};
+use crate::extents::{self, Gap, Piece};
 use crate::frames::Frames;
 use crate::group::GroupObject;
 use crate::tree::{Arena, Root, Tree, TreeMut};
+use format::extent::Extent;
 use format::inode::{Core, Fork, FLAGS_KNOWN, INLINE_MAX};
 use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
 use format::log::{self, SetAttr};
@@ -109,6 +110,20 @@ impl Inline {
         }
         put(bytes, at, insert)?;
         self.len = len;
+        Some(())
+    }
+}
+
+impl Inline {
+    /// Gives the extent `old`, most likely the last one, the length of `new`; `None`, and no
+    /// change, if it is not there.
+    pub(crate) fn lengthen(&mut self, old: &Piece, new: &Piece) -> Option<()> {
+        let len = u32::try_from(new.len.raw()).ok()?;
+        let bytes = self.item.get_mut(CORE..CORE.saturating_add(self.len))?;
+        let list = <[Extent]>::mut_from_bytes(bytes).ok()?;
+        let mut list = list.iter_mut().rev();
+        let extent = list.find(|extent| extent.file.get() == old.file.raw())?;
+        extent.len.set(len);
         Some(())
     }
 }
@@ -496,7 +511,9 @@ impl InodeObject {
     /// Writes the changed item through. Takes lazy times along.
     pub fn store(&mut self, env: &dyn Env, arena: &mut Arena, group: &mut GroupObject) -> Result {
         let ino = self.ino;
-        group.inode_put(env, arena, ino, self.item()?)?;
+        if !group.inode_keep(ino, self.core.as_bytes(), self.inline.get()) {
+            group.inode_put(env, arena, ino, self.item()?)?;
+        }
         self.lazy = 0;
         Ok(())
     }

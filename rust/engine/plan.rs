@@ -21,7 +21,7 @@
 mod prepare;
 
 pub use prepare::prepare;
-use prepare::{prepare_known, prepare_map};
+use prepare::{prepare_known, prepare_longer, prepare_map};
 
 use crate::apply::{dirent_kind, ends_with_name, TARGET_NODES};
 use crate::dir::{self, Slot};
@@ -332,7 +332,11 @@ pub fn plan_map(
     for piece in pieces {
         work.record.append(piece.encode().as_bytes())?;
     }
-    prepare_map(env, locked, work, Ino::new(attr.ino.get()), pieces)
+    let ino = Ino::new(attr.ino.get());
+    match pieces {
+        [piece] if prepare_longer(env, locked, work, ino, piece)? => Ok(()),
+        _ => prepare_map(env, locked, work, ino, pieces),
+    }
 }
 
 /// Plans that `from .. to` leaves a file, or as much of its end as fits in one record: returns

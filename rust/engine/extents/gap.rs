@@ -16,7 +16,7 @@
 //!
 //! The map lock, for writing: whoever holds it shared neither makes a gap nor asks for one.
 
-use super::{after, before, list, At, Piece};
+use super::{after, before, joins, list, At, Piece};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::inode::{InodeObject, Reader};
@@ -28,9 +28,27 @@ use format::FileBlock;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gap {
     /// The extent at whose end it begins.
-    pub(super) left: Piece,
+    pub(crate) left: Piece,
     /// Where the next one begins; [`FileBlock::END`] if there is none.
-    pub(super) end: FileBlock,
+    pub(crate) end: FileBlock,
+}
+
+impl Gap {
+    /// Whether something that begins at `at` and ends at `to` lies in it, with nothing to its right
+    /// that it could touch.
+    fn holds(&self, at: FileBlock, to: FileBlock) -> bool {
+        let open = to < self.end || self.end == FileBlock::END;
+        self.left.end() <= at && at < self.end && open
+    }
+
+    /// What the extent on the left becomes with `piece`, if that makes it longer and touches
+    /// nothing else.
+    pub(crate) fn longer(&self, env: &dyn Env, piece: &Piece) -> Option<Piece> {
+        match self.holds(piece.file, piece.end()) {
+            true => joins(env, &self.left, piece),
+            false => None,
+        }
+    }
 }
 
 /// What the file has at a place, and on both sides of it.
@@ -74,14 +92,12 @@ pub fn vicinity(
     at: FileBlock,
     to: FileBlock,
 ) -> Result<Vicinity> {
-    if let Some(Gap { left, end }) = inode.gap {
-        if left.end() <= at && at < end && (to < end || end == FileBlock::END) {
-            return Ok(Vicinity {
-                at: At::Hole(end),
-                left: Some(left),
-                right: None,
-            });
-        }
+    if let Some(gap) = inode.gap.filter(|gap| gap.holds(at, to)) {
+        return Ok(Vicinity {
+            at: At::Hole(gap.end),
+            left: Some(gap.left),
+            right: None,
+        });
     }
     look(env, inode, at)
 }

@@ -47,10 +47,20 @@ struct Slot {
     used: bool,
 }
 
+impl Slot {
+    const FREE: Self = Self {
+        index: NOBODY,
+        len: 0,
+        newer: false,
+        used: false,
+    };
+}
+
 /// The warm items of one group.
 pub(super) struct Warm {
-    slots: [Slot; SLOTS],
-    /// [`ITEM_MAX`] bytes a slot; none before they were asked for.
+    /// All of them, or none before they were asked for.
+    slots: Vec<Slot>,
+    /// [`ITEM_MAX`] bytes a slot.
     bytes: Vec<u8>,
     /// Where the search for a slot to be given up goes on.
     hand: usize,
@@ -69,25 +79,21 @@ pub(super) enum Kept {
 impl Warm {
     /// Nothing is warm, and nothing ever will be without [`Warm::reserve`].
     pub(super) const fn new() -> Self {
-        let nothing = Slot {
-            index: NOBODY,
-            len: 0,
-            newer: false,
-            used: false,
-        };
         Self {
-            slots: [nothing; SLOTS],
+            slots: Vec::new(),
             bytes: Vec::new(),
             hand: 0,
         }
     }
 
-    /// Gets the memory for the bytes.
+    /// Gets the memory.
     pub(super) fn reserve(&mut self) -> Result {
-        if self.bytes.is_empty() {
+        if self.slots.is_empty() {
             self.bytes.reserve(SLOTS.saturating_mul(ITEM_MAX))?;
+            self.slots.reserve(SLOTS)?;
             for _ in 0..SLOTS {
                 self.bytes.extend_from_slice(&NOTHING)?;
+                self.slots.push(Slot::FREE)?;
             }
         }
         Ok(())
@@ -108,16 +114,22 @@ impl Warm {
         from..from.saturating_add(len)
     }
 
-    /// Keeps the bytes of an item, if it is warm and had as many.
-    pub(super) fn keep(&mut self, index: u64, item: &[u8]) -> Kept {
+    /// Keeps an item, which is `core` and what stands behind it, if it is warm and was as long.
+    pub(super) fn keep(&mut self, index: u64, core: &[u8], rest: &[u8]) -> Kept {
         let Some(at) = self.find(index) else {
             return Kept::No;
         };
-        let Some(slot) = self.slots.get_mut(at) else {
+        let (Some(slot), Some(len)) = (self.slots.get_mut(at), core.len().checked_add(rest.len()))
+        else {
             return Kept::No;
         };
-        if slot.len != item.len() || put(&mut self.bytes, Self::range(at, 0).start, item).is_none()
-        {
+        let Some(bytes) = self.bytes.get_mut(Self::range(at, len)) else {
+            return Kept::No;
+        };
+        if slot.len != len || put(bytes, 0, core).is_none() {
+            return Kept::No;
+        }
+        if !rest.is_empty() && put(bytes, core.len(), rest).is_none() {
             return Kept::No;
         }
         slot.used = true;
@@ -178,9 +190,6 @@ impl Warm {
     /// Gives a slot, which must not be newer than the tree, to an item of `len` bytes that was
     /// just written there.
     pub(super) fn claim(&mut self, at: usize, index: u64, len: usize) {
-        if self.bytes.is_empty() {
-            return;
-        }
         if let Some(slot) = self.slots.get_mut(at) {
             *slot = Slot {
                 index,
@@ -195,19 +204,15 @@ impl Warm {
     pub(super) fn forget(&mut self, index: u64) {
         if let Some(at) = self.find(index) {
             if let Some(slot) = self.slots.get_mut(at) {
-                slot.index = NOBODY;
-                slot.newer = false;
-                slot.used = false;
+                *slot = Slot::FREE;
             }
         }
     }
 
     /// Nothing is warm any more.
     pub(super) fn clear(&mut self) {
-        for slot in &mut self.slots {
-            slot.index = NOBODY;
-            slot.newer = false;
-            slot.used = false;
+        for slot in self.slots.iter_mut() {
+            *slot = Slot::FREE;
         }
     }
 }

@@ -115,10 +115,8 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             arena.reserve(index(want).saturating_add(STEP_PAGES))?;
             return Ok(());
         }
-        _ => {
-            let decoded = Record::decode(record.kind(), record.payload())?;
-            prepare_names(env, locked, &decoded, &mut tally)?;
-        }
+        // Who plans any other has it in hand.
+        _ => return Err(Error::Invalid),
     }
     finish(locked, arena, &tally, freeing)
 }
@@ -144,6 +142,34 @@ fn finish(locked: &mut Locked<'_>, arena: &mut Arena, tally: &Tally, freeing: bo
 
 // One function for each kind, and none inlined into another: what a record decodes to would stand
 // on the stack once for each.
+
+/// [`prepare_map`] of a piece that makes an extent longer and touches nothing else: nothing grows.
+/// Whether it is one.
+#[inline(never)]
+pub(super) fn prepare_longer(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    ino: Ino,
+    piece: &Piece,
+) -> Result<bool> {
+    let (inode, group) = locked.inode_and_group(ino)?;
+    let Some(gap) = inode.gap else {
+        return Ok(false);
+    };
+    if gap.longer(env, piece).is_none() {
+        return Ok(false);
+    }
+    piece.check(env, ino)?;
+    inode.load_path(env, gap.left.file.raw())?;
+    if !group.is_warm(env, ino) {
+        group.inode_tree_mut().load_path(env, [ino.index(), 0, 0])?;
+    }
+    load_record(env, locked, ino, &gap.left)?;
+    work.effects.freed.clear();
+    work.arena.reserve(STEP_PAGES)?;
+    Ok(true)
+}
 
 /// Makes sure that applying the planned record, which makes `pieces` part of a file, cannot fail.
 #[inline(never)]
