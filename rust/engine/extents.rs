@@ -28,13 +28,14 @@ pub use gap::{vicinity, Vicinity};
 
 use crate::env::Env;
 use crate::error::{Check, Result};
+use crate::group::GroupObject;
 use crate::inode::{InodeObject, Reader};
 use crate::locked::{Effects, Locked};
 use crate::tree::{Arena, Resources};
 use format::extent::{Extent, Value, FLAGS_KNOWN, FLAG_MAY_BE_SHARED, FLAG_UNWRITTEN};
 use format::inode::{Fork, INLINE_MAX};
 use format::rmap::{Owner, FLAG_UNWRITTEN as RMAP_UNWRITTEN};
-use format::{Block, Blocks, FileBlock, Ino};
+use format::{Block, Blocks, FileBlock, Group, Ino};
 use zerocopy::{FromBytes, IntoBytes};
 
 const ITEM: usize = core::mem::size_of::<Extent>();
@@ -267,13 +268,41 @@ pub fn first_after(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> Res
 
 /// Whether `b` behind `a` makes one extent with it.
 pub(crate) fn joins(env: &dyn Env, a: &Piece, b: &Piece) -> Option<Piece> {
+    joins_in(env, a, b).map(|(one, _)| one)
+}
+
+/// [`joins`], and the group in which the one extent lies.
+#[inline]
+pub(crate) fn joins_in(env: &dyn Env, a: &Piece, b: &Piece) -> Option<(Piece, Group)> {
     let len = a.len.checked_add(b.len)?;
     let one = a.end() == b.file
         && a.start.checked_add(a.len)? == b.start
         && a.flags == b.flags
-        && u32::try_from(len.raw()).is_ok()
-        && env.volume().in_one_group(a.start, len).is_some();
-    one.then_some(Piece { len, ..*a })
+        && u32::try_from(len.raw()).is_ok();
+    match one {
+        true => Some((
+            Piece { len, ..*a },
+            env.volume().in_one_group(a.start, len)?,
+        )),
+        false => None,
+    }
+}
+
+/// Puts the record of an extent into the reverse map of its group.
+fn set_record(
+    env: &dyn Env,
+    arena: &mut Arena,
+    group: &mut GroupObject,
+    ino: Ino,
+    piece: &Piece,
+) -> Result {
+    let flags = if piece.is_unwritten() {
+        RMAP_UNWRITTEN
+    } else {
+        0
+    };
+    let owner = Owner::File(ino, piece.file);
+    group.rmap_set(env, arena, piece.start, piece.len, owner, flags)
 }
 
 /// Changes the two maps of one file in step.
@@ -308,7 +337,8 @@ impl Editor<'_, '_, '_> {
         if !inline {
             self.set_in_tree(piece)?;
         }
-        self.set_record(piece)
+        let group = self.locked.group_of(self.env, piece.start)?;
+        set_record(self.env, self.arena, group, self.ino, piece)
     }
 
     /// Puts an extent into the tree of the file.
@@ -333,25 +363,6 @@ impl Editor<'_, '_, '_> {
         let items = inode.core.items.get();
         inode.core.items.set(items.saturating_add(fresh));
         Ok(())
-    }
-
-    /// Puts the record of an extent into the reverse map.
-    fn set_record(&mut self, piece: &Piece) -> Result {
-        let flags = if piece.is_unwritten() {
-            RMAP_UNWRITTEN
-        } else {
-            0
-        };
-        let owner = Owner::File(self.ino, piece.file);
-        let (env, arena) = (self.env, &mut *self.arena);
-        self.locked.group_of(env, piece.start)?.rmap_set(
-            env,
-            arena,
-            piece.start,
-            piece.len,
-            owner,
-            flags,
-        )
     }
 
     /// Takes an extent out.
@@ -539,29 +550,32 @@ impl Editor<'_, '_, '_> {
     #[inline(never)]
     pub fn lengthen(&mut self, piece: &Piece) -> Result<bool> {
         let (env, ino) = (self.env, self.ino);
-        let inode = self.locked.inode(ino)?;
+        let (inode, home) = self.locked.inode_and_group(ino)?;
         let Some(gap) = inode.gap else {
             return Ok(false);
         };
-        let Some(whole) = gap.longer(env, piece) else {
+        let Some((whole, number)) = gap.longer(env, piece) else {
             return Ok(false);
         };
-        if inode.fork() == Fork::Tree {
-            self.set_in_tree(&whole)?;
-        } else if inode.inline.lengthen(&gap.left, &whole).is_none() {
-            return Err(Check::RecordState.inode(ino));
-        }
-        let inode = self.locked.inode(ino)?;
-        inode.gap = Some(Gap { left: whole, ..gap });
         let blocks = inode.core.blocks.get();
         inode
             .core
             .blocks
             .set(blocks.saturating_add(piece.len.raw()));
-        let group = self.locked.group_of(env, piece.start)?;
+        inode.gap = Some(Gap { left: whole, ..gap });
+        if inode.fork() != Fork::Tree {
+            let longer = inode.inline.lengthen(&gap.left, &whole);
+            longer.ok_or(Check::RecordState.inode(ino))?;
+            if home.number() == number {
+                home.count_free(0, piece.len.raw());
+                return set_record(env, self.arena, home, ino, &whole).map(|()| true);
+            }
+        } else {
+            self.set_in_tree(&whole)?;
+        }
+        let group = self.locked.group(number)?;
         group.count_free(0, piece.len.raw());
-        self.set_record(&whole)?;
-        Ok(true)
+        set_record(env, self.arena, group, ino, &whole).map(|()| true)
     }
 
     /// [`Editor::map`] where there is nothing to replace; `false`, and no change, where there is.

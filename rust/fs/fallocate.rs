@@ -79,8 +79,8 @@ fn allocate_runs(inode: &INode, range: &Range<u64>) -> Result {
     let end = FileSize::new(range.end).end_block();
     let mut block = FileBlock::containing(range.start);
     while block < end {
-        let (found, goal) = place::find_with_goal(mount, owner, block)?;
-        let next = match found {
+        let place::Found { at, goal, .. } = place::look(&World::new(mount), owner, block)?;
+        let next = match at {
             At::Extent(piece) => {
                 block = piece.end();
                 continue;

@@ -129,8 +129,8 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
     let want = Blocks::covering(len);
     let end = block.checked_add(want).ok_or(EFBIG)?;
     loop {
-        let (found, goal) = place::find_with_goal(mount, owner, block)?;
-        let published = match found {
+        let place::Found { at, goal, .. } = place::look(&World::new(mount), owner, block)?;
+        let published = match at {
             At::Extent(piece) if place::in_place(&piece)? => {
                 let (pos, len, at) = bytes(&piece)?;
                 return Ok(Mapping::written(pos, len, at));

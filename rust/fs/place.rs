@@ -15,6 +15,7 @@ use crate::owner::Owner;
 use engine::extents::{self, At, Piece};
 use engine::inode::InodeObject;
 use engine::space::Run;
+use format::inode::FLAG_TRUNCATING;
 use format::units::HUGE_BLOCKS;
 use format::{Block, Blocks, FileBlock};
 use vfs::error::EOPNOTSUPP;
@@ -36,23 +37,32 @@ pub(crate) fn find(world: &World<'_>, owner: &Owner, block: FileBlock) -> Result
     )?)
 }
 
-/// What the file has at `block`; and for a hole, where on the device its block would lie best:
-/// behind what comes before it in the file, at the same distance. Takes the map lock for writing.
-pub(crate) fn find_with_goal(
-    mount: &Mount,
-    owner: &Owner,
-    block: FileBlock,
-) -> Result<(At, Option<Block>)> {
+/// What [`look`] found.
+pub(crate) struct Found {
+    /// What the file has there.
+    pub(crate) at: At,
+    /// For a hole, where on the device its block would lie best: behind what comes before it in
+    /// the file, at the same distance.
+    pub(crate) goal: Option<Block>,
+    /// Blocks that a truncation left behind its end wait to be freed.
+    pub(crate) truncating: bool,
+}
+
+/// What the file has at `block`, for who wants to put something there. Takes the map lock for
+/// writing.
+pub(crate) fn look(world: &World<'_>, owner: &Owner, block: FileBlock) -> Result<Found> {
     let _nofs = NoFs::enter();
-    let world = World::new(mount);
     let mut object = owner.map.write();
     let next = FileBlock::new(block.raw().saturating_add(1));
-    let around = extents::vicinity(&world, &mut object, block, next)?;
-    let goal = match around.at {
-        At::Hole(_) => around.left.and_then(|left| goal(&left, block)),
-        At::Extent(_) => None,
-    };
-    Ok((around.at, goal))
+    let around = extents::vicinity(world, &mut object, block, next)?;
+    Ok(Found {
+        at: around.at,
+        goal: match around.at {
+            At::Hole(_) => around.left.and_then(|left| goal(&left, block)),
+            At::Extent(_) => None,
+        },
+        truncating: object.core.flags.get() & FLAG_TRUNCATING != 0,
+    })
 }
 
 fn goal(left: &Piece, block: FileBlock) -> Option<Block> {

@@ -36,7 +36,7 @@ use core::ops::Range;
 use engine::extents::{At, Piece};
 use format::log::{SetAttr, SET_SIZE};
 use format::units::{count, index, BLOCK_SIZE};
-use format::{Blocks, FileBlock, FileSize};
+use format::{Block, Blocks, FileBlock, FileSize};
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -44,6 +44,7 @@ use vfs::dax;
 use vfs::file::Kiocb;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
+use vfs::pmem::Access;
 
 /// No piece crosses a multiple of this in the file.
 const UNIT: u64 = 2 << 20;
@@ -106,8 +107,11 @@ impl Writer<'_> {
             if start > size && size % BLOCK_SIZE != 0 && self.no_wait {
                 return Err(EAGAIN.into());
             }
-            // Blocks that a truncation left behind must not come back.
-            self.mount.finish_truncate(self.owner)?;
+            if start < size.next_multiple_of(BLOCK_SIZE) {
+                // Blocks that a truncation left behind must not come back. (Who writes behind the
+                // last block hears of them from [`place::look`].)
+                self.mount.finish_truncate(self.owner)?;
+            }
             // ORDER: the fence of the first piece makes these zeroes durable before its record.
             truncate::zero_to_block_end(self.mount, self.owner, size, start)?;
         }
@@ -188,6 +192,25 @@ impl Writer<'_> {
         attr
     }
 
+    /// Blocks for a hole at `at`.
+    fn target(&self, at: u64, want: Blocks, goal: Option<Block>) -> Result<Target> {
+        let size = self.size();
+        let run = if at >= size {
+            self.mount.take_at_end(self.owner, want, goal, size)?
+        } else {
+            place::take(self.mount, self.owner, want, goal)?
+        };
+        Ok(Target {
+            piece: Piece {
+                file: FileBlock::containing(at),
+                start: run.start,
+                len: run.len,
+                flags: 0,
+            },
+            taken: true,
+        })
+    }
+
     /// Fills blocks that nobody sees, and publishes them.
     // Each of these has a stack frame of its own: together they were too large for one.
     #[inline(never)]
@@ -197,12 +220,18 @@ impl Writer<'_> {
             let ready = dax::fault_in(from, most)?;
             let quiet = self.inode.inode().lock_mapping();
             let block = FileBlock::containing(at);
-            let (found, goal) = place::find_with_goal(self.mount, self.owner, block)?;
+            let world = World::new(self.mount);
+            let found = place::look(&world, self.owner, block)?;
+            if found.truncating {
+                drop((world, quiet));
+                self.mount.finish_truncate(self.owner)?;
+                continue;
+            }
             let end = FileSize::new(at.saturating_add(count(ready))).end_block();
-            let target = match found {
+            let target = match found.at {
                 At::Extent(piece) if place::in_place(&piece)? => {
                     // A fault was faster.
-                    drop(quiet);
+                    drop((world, quiet));
                     return self.in_place(&piece, at, from, most);
                 }
                 At::Extent(piece) => Target {
@@ -212,24 +241,11 @@ impl Writer<'_> {
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
                     let want = want.ok_or(engine::Error::Invalid)?;
-                    let size = self.size();
-                    let run = if at >= size {
-                        self.mount.take_at_end(self.owner, want, goal, size)?
-                    } else {
-                        place::take(self.mount, self.owner, want, goal)?
-                    };
-                    Target {
-                        piece: Piece {
-                            file: block,
-                            start: run.start,
-                            len: run.len,
-                            flags: 0,
-                        },
-                        taken: true,
-                    }
+                    self.target(at, want, found.goal)?
                 }
             };
-            let taken = self.fill(&target.piece, at, from, ready);
+            let taken = fill(world.access(), &target.piece, at, from, ready);
+            drop(world);
             let result = match taken {
                 Ok(0) => Ok(0),
                 Ok(taken) => self.publish(&quiet, &target, at..at.saturating_add(count(taken))),
@@ -247,39 +263,6 @@ impl Writer<'_> {
                 other => return other,
             }
         }
-    }
-
-    /// Copies the user's bytes to where they will be, zeroes what they leave of the first and last
-    /// block, and makes all of it durable. `invalidate_lock` is held: no fault is taken. Returns
-    /// how many bytes were there to copy.
-    fn fill(
-        &self,
-        piece: &Piece,
-        at: u64,
-        from: &mut IovIterSource<'_>,
-        most: usize,
-    ) -> Result<usize> {
-        let world = World::new(self.mount);
-        let access = world.access();
-        let (to, room) = place::address(piece, at)?;
-        let head = at % BLOCK_SIZE;
-        let fault = kernel::error::Error::from;
-        if head != 0 {
-            access.zero(to - head, index(head)).map_err(fault)?;
-        }
-        let taken = {
-            let _faults = dax::NoFaults::enter();
-            let most = most.min(index(room));
-            access.write_from(to, from, most).map_err(fault)?
-        };
-        let end = to.saturating_add(count(taken));
-        let tail = end.next_multiple_of(BLOCK_SIZE) - end;
-        if tail != 0 {
-            access.zero(end, index(tail)).map_err(fault)?;
-        }
-        // ORDER: durable before the record that makes the blocks part of the file.
-        access.fence();
-        Ok(taken)
     }
 
     /// Makes the blocks of `written` part of the file. Returns how many blocks that is.
@@ -321,7 +304,10 @@ impl Writer<'_> {
         if written.end > self.size() {
             self.inode.set_size(written.end as i64);
         }
-        place::show_blocks(inode);
+        if target.taken {
+            // With both locks nobody else can have added or taken any.
+            inode.add_blocks(piece.len.raw().saturating_mul(8));
+        }
         Ok(piece.len.raw())
     }
 
@@ -335,4 +321,35 @@ impl Writer<'_> {
             }
         }
     }
+}
+
+/// Copies the user's bytes to where they will be, zeroes what they leave of the first and last
+/// block, and makes all of it durable. `invalidate_lock` is held: no fault is taken. Returns
+/// how many bytes were there to copy.
+fn fill(
+    access: &Access<'_>,
+    piece: &Piece,
+    at: u64,
+    from: &mut IovIterSource<'_>,
+    most: usize,
+) -> Result<usize> {
+    let (to, room) = place::address(piece, at)?;
+    let head = at % BLOCK_SIZE;
+    let fault = kernel::error::Error::from;
+    if head != 0 {
+        access.zero(to - head, index(head)).map_err(fault)?;
+    }
+    let taken = {
+        let _faults = dax::NoFaults::enter();
+        let most = most.min(index(room));
+        access.write_from(to, from, most).map_err(fault)?
+    };
+    let end = to.saturating_add(count(taken));
+    let tail = end.next_multiple_of(BLOCK_SIZE) - end;
+    if tail != 0 {
+        access.zero(end, index(tail)).map_err(fault)?;
+    }
+    // ORDER: durable before the record that makes the blocks part of the file.
+    access.fence();
+    Ok(taken)
 }

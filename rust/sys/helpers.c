@@ -643,6 +643,13 @@ HELPER(void, inode_set_blocks)(struct inode *inode, u64 blocks)
 	spin_unlock(&inode->i_lock);
 }
 
+HELPER(void, inode_add_blocks)(struct inode *inode, u64 blocks)
+{
+	spin_lock(&inode->i_lock);
+	inode->i_blocks += blocks;
+	spin_unlock(&inode->i_lock);
+}
+
 HELPER(bool, inode_is_new)(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;

@@ -276,6 +276,13 @@ impl<T: FileSystem> Object<T> {
         unsafe { bindings::inode_set_blocks(self.as_ptr(), blocks) }
     }
 
+    /// Adds to the number of 512-byte units that the file occupies.
+    #[inline]
+    pub fn add_blocks(&self, blocks: u64) {
+        // SAFETY: the helper takes `i_lock` around the change.
+        unsafe { bindings::inode_add_blocks(self.as_ptr(), blocks) }
+    }
+
     /// The last access.
     pub fn atime(&self) -> Timespec {
         self.time(bindings::inode_get_atime)

@@ -16,13 +16,13 @@
 //!
 //! The map lock, for writing: whoever holds it shared neither makes a gap nor asks for one.
 
-use super::{after, before, joins, list, At, Piece};
+use super::{after, before, joins_in, list, At, Piece};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::inode::{InodeObject, Reader};
 use format::extent::Extent;
 use format::inode::Fork;
-use format::FileBlock;
+use format::{FileBlock, Group};
 
 /// A part of a file without blocks, behind an extent.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +42,11 @@ impl Gap {
     }
 
     /// What the extent on the left becomes with `piece`, if that makes it longer and touches
-    /// nothing else.
-    pub(crate) fn longer(&self, env: &dyn Env, piece: &Piece) -> Option<Piece> {
+    /// nothing else; and the group in which it lies.
+    #[inline]
+    pub(crate) fn longer(&self, env: &dyn Env, piece: &Piece) -> Option<(Piece, Group)> {
         match self.holds(piece.file, piece.end()) {
-            true => joins(env, &self.left, piece),
+            true => joins_in(env, &self.left, piece),
             false => None,
         }
     }

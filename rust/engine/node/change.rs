@@ -155,6 +155,16 @@ pub fn can_replace(node: &Node<'_>, at: usize, len: usize) -> bool {
     len <= old || node.gap().saturating_add(given_back) >= len
 }
 
+/// Stores a value over one of the same length, which lies at `place` of the node.
+#[inline]
+pub fn overwrite(edit: &mut Edit<'_>, place: usize, value: &[u8]) -> Option<()> {
+    // To find out which of three or four lines differ costs more than they do.
+    match value.len() {
+        0..=SMALL => edit.write(place, value),
+        _ => edit.write_changed(place, value),
+    }
+}
+
 /// Gives slot `at` of a leaf another value. [`can_replace`] must be true.
 pub fn replace_value(edit: &mut Edit<'_>, kind: Kind, at: usize, value: &[u8]) -> Option<()> {
     let node = Node::new(edit.bytes(), kind);
@@ -164,11 +174,7 @@ pub fn replace_value(edit: &mut Edit<'_>, kind: Kind, at: usize, value: &[u8]) -
     }
     let start = slot_at(at, node.slot_bytes());
     if old == value.len() {
-        // To find out which of three or four lines differ costs more than they do.
-        return match old {
-            0..=SMALL => edit.write(place, value),
-            _ => edit.write_changed(place, value),
-        };
+        return overwrite(edit, place, value);
     }
     if value.len() < old {
         // The upper part of the old bytes stays in use, so that at the lowest end of the heap the

@@ -157,15 +157,18 @@ pub(super) fn prepare_longer(
     let Some(gap) = inode.gap else {
         return Ok(false);
     };
-    if gap.longer(env, piece).is_none() {
+    // What joins has been looked at, but for how far a file may go.
+    let end = piece.file.checked_add(piece.len);
+    let fits = end.is_some_and(|end| end <= FileBlock::END);
+    let Some((_, number)) = gap.longer(env, piece).filter(|_| fits) else {
         return Ok(false);
-    }
-    piece.check(env, ino)?;
+    };
     inode.load_path(env, gap.left.file.raw())?;
     if !group.is_warm(env, ino) {
         group.inode_tree_mut().load_path(env, [ino.index(), 0, 0])?;
     }
-    load_record(env, locked, ino, &gap.left)?;
+    let key = rmap_key(gap.left.start, Owner::File(ino, gap.left.file));
+    locked.group(number)?.rmap_mut().load_path(env, key)?;
     work.effects.freed.clear();
     work.arena.reserve(STEP_PAGES)?;
     Ok(true)

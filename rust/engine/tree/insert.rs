@@ -102,10 +102,9 @@ impl TreeMut<'_> {
             return self.place(env, res, found, at, key, value, true);
         }
         // What most updates are: the same length, and no end moves that a node above knows of.
-        let kind = self.kind;
+        let bytes = leaf.place(at).map_or(0, |(start, _)| start);
         let mut edit = self.frames.edit_at(env, found.leaf)?;
-        let done = change::replace_value(&mut edit, kind, at, value);
-        done.ok_or(self.broken_at(found))
+        change::overwrite(&mut edit, bytes, value).ok_or(self.broken_at(found))
     }
 
     /// Inserts an item, or gives it another value; whether it is a new one.
