@@ -178,6 +178,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Points a finger at the leaf of `key`. The tree must not be empty.
+    #[inline(never)]
     fn point(&self, finger: &mut Finger, key: &Key) -> Result<()> {
         finger.kind = self.kind;
         finger.last = None;
