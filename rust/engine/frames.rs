@@ -125,6 +125,7 @@ impl Frames {
 
     /// Bytes of checkpoint area that changes since the last call will need: 64 for each line that
     /// became dirty, 64 for each frame that did.
+    #[inline]
     pub fn take_charge(&mut self) -> u64 {
         mem::take(&mut self.charge)
     }

@@ -67,6 +67,19 @@ pub struct GroupObject {
     epoch: Epoch,
     dirty: bool,
     at_cut: Option<format::group::Item>,
+    /// `free` and `inode_count` as they were when [`GroupObject::take_change`] last told.
+    told: (u64, u32),
+}
+
+/// What operations did to a group: for the books of the whole filesystem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Blocks without an owner.
+    pub free: i64,
+    /// Inodes.
+    pub inodes: i64,
+    /// Bytes of checkpoint area that the changes will need.
+    pub charge: u64,
 }
 
 impl GroupObject {
@@ -88,6 +101,7 @@ impl GroupObject {
             epoch: Epoch::new(0),
             dirty: false,
             at_cut: None,
+            told: (len, 0),
         }
     }
 
@@ -126,6 +140,7 @@ impl GroupObject {
         if self.free > env.volume().group_len(self.number).raw() {
             return Err(Check::GroupItem.group(self.number));
         }
+        self.told = (self.free, self.inode_count);
         self.load_chunks(env)
     }
 
@@ -304,8 +319,23 @@ impl GroupObject {
     }
 
     /// Bytes of checkpoint area that changes since the last call will need.
+    #[inline]
     pub fn take_charge(&mut self) -> u64 {
         self.frames.take_charge()
+    }
+
+    /// What changed since the last call.
+    #[inline]
+    pub fn take_change(&mut self) -> Change {
+        let (free, inodes) = self.told;
+        self.told = (self.free, self.inode_count);
+        // Blocks of a group and inodes are counted in 32 bits.
+        let signed = |n: u64| i64::try_from(n).unwrap_or(0);
+        Change {
+            free: signed(self.free).saturating_sub(signed(free)),
+            inodes: i64::from(self.inode_count).saturating_sub(i64::from(inodes)),
+            charge: self.take_charge(),
+        }
     }
 
     /// The reverse map, for reading.

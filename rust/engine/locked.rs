@@ -43,6 +43,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Adds a group; [`Error::Invalid`] when there are too many.
+    #[inline]
     pub fn add_group(&mut self, group: &'a mut GroupObject) -> Result {
         let slot = self.groups.iter_mut().find(|slot| slot.is_none());
         *slot.ok_or(Error::Invalid)? = Some(group);
@@ -50,6 +51,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Adds an inode; [`Error::Invalid`] when there are too many.
+    #[inline]
     pub fn add_inode(&mut self, inode: &'a mut InodeObject) -> Result {
         let slot = self.inodes.iter_mut().find(|slot| slot.is_none());
         *slot.ok_or(Error::Invalid)? = Some(inode);
@@ -92,14 +94,6 @@ impl<'a> Locked<'a> {
     /// All inodes that are held.
     pub fn inodes<'s>(&'s mut self) -> impl Iterator<Item = &'s mut InodeObject> + use<'s, 'a> {
         self.inodes.iter_mut().map_while(Option::as_deref_mut)
-    }
-
-    /// Bytes of checkpoint area that the changes since the last call will need.
-    pub fn take_charge(&mut self) -> u64 {
-        let groups = self.groups().map(GroupObject::take_charge);
-        let groups = groups.fold(0u64, u64::saturating_add);
-        let inodes = self.inodes().map(InodeObject::take_charge);
-        inodes.fold(groups, u64::saturating_add)
     }
 }
 

@@ -48,7 +48,7 @@ pub use reader::RingReader;
 pub use ring::Ring;
 
 use format::log::{Header, MAX_RECORD};
-use format::units::{count, LINE};
+use format::units::LINE;
 
 /// Bytes of a record's header.
 pub const HEADER_BYTES: usize = core::mem::size_of::<Header>();
@@ -58,6 +58,7 @@ pub const MAX_PAYLOAD: usize = MAX_RECORD - HEADER_BYTES;
 
 /// Bytes that a record with `payload` bytes takes of its ring: whole lines. What an operation
 /// reserves is the sum of this over its records.
+#[inline]
 pub const fn footprint(payload: u64) -> u64 {
     #[expect(clippy::as_conversions, reason = "32, and try_from is not const")]
     let header = HEADER_BYTES as u64;
@@ -68,15 +69,6 @@ pub const fn footprint(payload: u64) -> u64 {
         Some(bytes) => bytes,
         None => u64::MAX,
     }
-}
-
-/// [`footprint`] of a record whose payload has these parts.
-pub fn footprint_of(parts: &[&[u8]]) -> u64 {
-    footprint(
-        parts
-            .iter()
-            .fold(0, |sum, part| count(part.len()).saturating_add(sum)),
-    )
 }
 
 /// A cut in numbers of this machine.

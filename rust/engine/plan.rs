@@ -107,7 +107,7 @@ pub fn plan_create(
     work.record.append(name)?;
     work.record.append(target)?;
     work.newborn = Some(ino);
-    let record = Record::Create(record, name, target);
+    let record = Record::Create(&record, name, target);
     prepare_known(env, locked, work, &record, false)?;
     Ok(ino)
 }
@@ -167,7 +167,7 @@ pub fn plan_link(
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
     work.record.begin(Kind::Link, &record)?;
     work.record.append(name)?;
-    let record = Record::Link(record, name);
+    let record = Record::Link(&record, name);
     prepare_known(env, locked, work, &record, false)
 }
 
@@ -198,14 +198,12 @@ pub fn plan_unlink(
     record.cookie.set(cookie);
     record.ino.set(ino.raw());
     record.time.set(time);
-    let (kind, record) = match ends {
-        true => (Kind::Remove, Record::Remove(record)),
-        false => (Kind::Unlink, Record::Unlink(record)),
+    let (kind, decoded) = match ends {
+        true => (Kind::Remove, Record::Remove(&record)),
+        false => (Kind::Unlink, Record::Unlink(&record)),
     };
-    if let Record::Remove(fixed) | Record::Unlink(fixed) = &record {
-        work.record.begin(kind, fixed)?;
-    }
-    prepare_known(env, locked, work, &record, true)?;
+    work.record.begin(kind, &record)?;
+    prepare_known(env, locked, work, &decoded, true)?;
     Ok(ino)
 }
 
@@ -284,7 +282,7 @@ pub fn plan_rename(
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
     work.record.begin(Kind::Rename, &record)?;
     work.record.append(name)?;
-    let record = Record::Rename(record, name);
+    let record = Record::Rename(&record, name);
     prepare_known(env, locked, work, &record, false)
 }
 
@@ -301,7 +299,7 @@ pub fn plan_set_attr(
     }
     inode.may_set(attr)?;
     work.record.begin(Kind::SetAttr, attr)?;
-    prepare_known(env, locked, work, &Record::SetAttr(*attr), true)
+    prepare_known(env, locked, work, &Record::SetAttr(attr), true)
 }
 
 /// Plans that `pieces`, at most [`MAX_EXTENTS`] and in order, become part of a file. Needs the
@@ -398,7 +396,7 @@ pub fn plan_free(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, ino: I
     let mut record = log::Free::default();
     record.ino.set(ino.raw());
     work.record.begin(Kind::Free, &record)?;
-    let record = Record::Free(record);
+    let record = Record::Free(&record);
     prepare_known(env, locked, work, &record, true)
 }
 
@@ -422,6 +420,7 @@ pub fn plan_chunk(
 }
 
 /// The payload and kind of the planned record, for the append.
+#[inline]
 pub fn planned(record: &Buffer) -> (Kind, &[u8]) {
     (record.kind(), record.payload())
 }

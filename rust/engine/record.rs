@@ -2,22 +2,31 @@
 
 //! Records in DRAM: written by plans, read by `apply`.
 //!
-//! A [`Buffer`] holds one record's kind and payload. It keeps its memory between operations, so
-//! that a plan asks for memory once and a running system hardly ever.
+//! A [`Buffer`] holds one record as the log will: room for its header, its payload behind it at
+//! once, so that the append sums and stores it in one piece, where it was planned. It keeps its
+//! memory between operations: a plan asks for memory once and a running system hardly ever.
 //!
-//! [`Record`] is the decoded view: the fixed part by value, the variable part borrowed. Decoding
-//! checks the shape only (lengths, kinds); whether it fits the state is for `apply` to find.
+//! [`Record`] is the decoded view, borrowed from the payload. Decoding checks the shape only
+//! (lengths, kinds); whether it fits the state is for `apply` to find.
 
 use crate::error::{Check, Error, Result};
 use format::extent::Extent;
-use format::log::{self, Kind};
+use format::log::{self, Header, Kind, MAGIC, MAX_RECORD};
+use format::units::{count, index, LINE_BYTES};
+use format::Lsn;
 use memory::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes before the payload.
+const HEADER: usize = core::mem::size_of::<Header>();
 
 /// One planned record.
 pub struct Buffer {
     kind: Kind,
+    /// Header and payload; what fills the last line, once it is sealed.
     bytes: Vec<u8>,
+    /// Where the payload ends.
+    end: usize,
 }
 
 impl Default for Buffer {
@@ -32,34 +41,89 @@ impl Buffer {
         Self {
             kind: Kind::Free,
             bytes: Vec::new(),
+            end: HEADER,
         }
     }
 
     /// Begins a record with its fixed part.
     pub fn begin<T: IntoBytes + Immutable>(&mut self, kind: Kind, fixed: &T) -> Result {
         self.kind = kind;
-        self.bytes.clear();
+        self.end = HEADER;
+        // What an older record left in the header's place is overwritten when this one is sealed.
+        if self.bytes.len() < HEADER {
+            self.bytes.resize(HEADER, 0)?;
+        }
         self.append(fixed.as_bytes())
     }
 
-    /// Appends to the variable part.
+    /// Appends to the variable part. [`Error::TooLong`] leaves the record as it was.
     pub fn append(&mut self, bytes: &[u8]) -> Result {
-        let len = self.bytes.len().checked_add(bytes.len());
-        let most = log::MAX_RECORD.saturating_sub(core::mem::size_of::<log::Header>());
-        if len.is_none_or(|len| len > most) {
-            return Err(Error::TooLong);
-        }
-        Ok(self.bytes.extend_from_slice(bytes)?)
+        let end = self.end.checked_add(bytes.len());
+        let end = end.filter(|end| *end <= MAX_RECORD).ok_or(Error::TooLong)?;
+        self.bytes.truncate(self.end);
+        // With what will fill the last line: sealing asks for no memory.
+        self.bytes.reserve(bytes.len().saturating_add(LINE_BYTES))?;
+        self.bytes.extend_from_slice(bytes)?;
+        self.end = end;
+        Ok(())
     }
 
     /// What the record does.
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Its payload.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(HEADER..self.end).unwrap_or(&[])
+    }
+
+    /// Ends the record: what the last line has left is zero. Returns the bytes that it takes of its
+    /// ring ([`crate::log::footprint`]).
+    #[inline]
+    pub fn close(&mut self) -> Result<u64> {
+        let payload = count(self.end.saturating_sub(HEADER));
+        let size = crate::log::footprint(payload);
+        self.bytes.truncate(self.end);
+        // A whole line of zeroes is a few words, where a part of one is a loop over bytes. There is
+        // room for it since the last append.
+        self.bytes.extend_from_slice(&[0; LINE_BYTES])?;
+        self.bytes.truncate(index(size));
+        Ok(size)
+    }
+
+    /// Bytes that a closed record takes of its ring; `None` if it is not closed.
+    #[inline]
+    pub(crate) fn closed(&self) -> Option<u64> {
+        let len = self.bytes.len();
+        (len >= self.end && len.checked_rem(LINE_BYTES) == Some(0)).then_some(count(len))
+    }
+
+    /// The closed record as it goes to the media, numbered, its checksum made by `sum`; `None` if
+    /// none was begun.
+    pub(crate) fn seal(
+        &mut self,
+        seq: u64,
+        lsn: Lsn,
+        sum: impl FnOnce(&[u8]) -> u32,
+    ) -> Option<&[u8]> {
+        let len = u32::try_from(self.end.checked_sub(HEADER)?).ok()?;
+        let (header, _) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        *header = Header {
+            magic: MAGIC,
+            crc: 0.into(),
+            len: len.into(),
+            kind: self.kind.raw().into(),
+            reserved: 0.into(),
+            seq: seq.into(),
+            lsn: lsn.raw().into(),
+        };
+        let crc = sum(self.bytes.get(..self.end)?);
+        let (header, _) = Header::mut_from_prefix(&mut self.bytes).ok()?;
+        header.crc.set(crc);
+        Some(&self.bytes)
     }
 }
 
@@ -67,35 +131,35 @@ impl Buffer {
 #[derive(Clone, Copy)]
 pub enum Record<'a> {
     /// With the name and the target.
-    Create(log::Create, &'a [u8], &'a [u8]),
+    Create(&'a log::Create, &'a [u8], &'a [u8]),
     /// With the name.
-    Link(log::Link, &'a [u8]),
+    Link(&'a log::Link, &'a [u8]),
     /// One name less.
-    Unlink(log::Unlink),
+    Unlink(&'a log::Unlink),
     /// With the new name; empty for an exchange.
-    Rename(log::Rename, &'a [u8]),
+    Rename(&'a log::Rename, &'a [u8]),
     /// Attributes.
-    SetAttr(log::SetAttr),
+    SetAttr(&'a log::SetAttr),
     /// With the extents.
-    Map(log::Map, &'a [Extent]),
+    Map(&'a log::Map, &'a [Extent]),
     /// Blocks leave a file.
-    Unmap(log::Unmap),
+    Unmap(&'a log::Unmap),
     /// An orphan ends.
-    Free(log::Free),
+    Free(&'a log::Free),
     /// A chunk comes.
-    ChunkTake(log::Chunk),
+    ChunkTake(&'a log::Chunk),
     /// A chunk goes.
-    ChunkGive(log::Chunk),
+    ChunkGive(&'a log::Chunk),
     /// The last name goes, and the inode with it.
-    Remove(log::Unlink),
+    Remove(&'a log::Unlink),
 }
 
-fn fixed<T: FromBytes + KnownLayout + Immutable>(payload: &[u8]) -> Result<(T, &[u8])> {
-    T::read_from_prefix(payload).map_err(|_| Check::RecordShape.volume())
+fn fixed<T: FromBytes + KnownLayout + Immutable>(payload: &[u8]) -> Result<(&T, &[u8])> {
+    T::ref_from_prefix(payload).map_err(|_| Check::RecordShape.volume())
 }
 
-fn exact<T: FromBytes + KnownLayout + Immutable>(payload: &[u8]) -> Result<T> {
-    T::read_from_bytes(payload).map_err(|_| Check::RecordShape.volume())
+fn exact<T: FromBytes + KnownLayout + Immutable>(payload: &[u8]) -> Result<&T> {
+    T::ref_from_bytes(payload).map_err(|_| Check::RecordShape.volume())
 }
 
 /// Splits a name of `len` bytes off.

@@ -571,7 +571,9 @@ impl<'m> State<'m> {
     fn opened(&mut self) -> Result<Vec<Box<GroupObject>>> {
         let mut groups = Vec::new();
         groups.reserve(self.groups.len())?;
-        while let Some(open) = self.groups.pop() {
+        while let Some(mut open) = self.groups.pop() {
+            // What changed until now stands in the totals that are given with them.
+            open.object.take_change();
             groups.push(open.object)?;
         }
         Ok(groups)

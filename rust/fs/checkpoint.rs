@@ -70,7 +70,7 @@ impl Mount {
         )?;
         checkpoint::go_home(&world, &mut state.parts.sb, &self.geometry, clean)?;
         for (slot, cut) in self.rings.iter().zip(state.parts.sb.ring_cuts.iter()) {
-            slot.ring.lock().release(*cut);
+            slot.ring.lock().log.release(*cut);
         }
         self.done.store(epoch.raw(), Release);
         let cut = Lsn::new(state.parts.sb.cut.get());
@@ -86,7 +86,10 @@ impl Mount {
         let _commit = self.commit.write();
         let epoch = self.epoch();
         let lsn = Lsn::new(self.lsn.load(Acquire));
-        let mut positions = self.rings.iter().map(|slot| slot.ring.lock().position());
+        let mut positions = self
+            .rings
+            .iter()
+            .map(|slot| slot.ring.lock().log.position());
         let writer = checkpoint::cut(
             &mut state.parts.sb,
             &self.geometry,

@@ -162,7 +162,8 @@ impl<'a> Held<'a> {
         Ok(())
     }
 
-    /// Lends what lies behind the locks.
+    /// Lends what lies behind the locks: inodes in the order in which [`Needs::owners`] names them
+    /// since they were taken.
     #[inline(never)]
     pub(crate) fn lend<'l>(
         &'l mut self,

@@ -88,6 +88,11 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The device, for callers that know which it is.
+    pub(crate) fn pmem(&self) -> &Pmem<'a> {
+        &self.media
+    }
+
     /// The safe access to the device, for file data.
     pub(crate) fn access(&self) -> &Access<'a> {
         &self.media.access

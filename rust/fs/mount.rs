@@ -53,30 +53,30 @@ pub(crate) struct Checkpointed {
 #[pin_data]
 pub(crate) struct RingSlot {
     #[pin]
-    pub(crate) ring: Mutex<Ring>,
-    /// Desks at which nobody works now: beside the ring, because operations on other processors
-    /// have other rings.
-    #[pin]
-    desks: Mutex<KVec<KBox<Desk>>>,
+    pub(crate) ring: Mutex<Berth>,
 }
 
-impl RingSlot {
-    /// A desk to work at.
-    pub(crate) fn take_desk(&self) -> Result<KBox<Desk>> {
-        let desk = self.desks.lock().pop();
-        match desk {
-            Some(desk) => Ok(desk),
-            None => Ok(KBox::new(Desk::new(), GFP_KERNEL)?),
-        }
+/// What lies behind a ring's lock.
+pub(crate) struct Berth {
+    /// The ring.
+    pub(crate) log: Ring,
+    /// Desks at which nobody works now: beside the ring, because operations on other processors
+    /// have other rings, and because who reserves a record needs a desk too.
+    desks: KVec<KBox<Desk>>,
+}
+
+impl Berth {
+    /// A desk to work at, if one is free.
+    pub(crate) fn take_desk(&mut self) -> Option<KBox<Desk>> {
+        self.desks.pop()
     }
 
-    /// Gives a desk back, with the memory that has gathered there.
-    pub(crate) fn give_desk(&self, desk: KBox<Desk>) {
-        let mut desks = self.desks.lock();
-        if desks.len() < DESKS {
-            // Without room it is dropped.
-            let _ = desks.push(desk, GFP_KERNEL);
-        }
+    /// Takes a desk back, with the memory that has gathered there; there is room for a few.
+    pub(crate) fn give_desk(&mut self, desk: KBox<Desk>) -> Option<KBox<Desk>> {
+        self.desks
+            .push_within_capacity(desk)
+            .err()
+            .map(|full| full.0)
     }
 }
 
@@ -92,11 +92,13 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    fn new() -> Self {
-        Self {
+    /// An empty one.
+    pub(crate) fn new() -> Result<KBox<Self>> {
+        let desk = Self {
             work: Work::new(),
             seats: [const { None }; MAX_INODES],
-        }
+        };
+        Ok(KBox::new(desk, GFP_KERNEL)?)
     }
 }
 
@@ -376,11 +378,11 @@ fn area_bytes(geometry: &Geometry) -> i64 {
 #[inline(never)]
 fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
     let mut rings = KVec::with_capacity(parts.rings.len(), GFP_KERNEL)?;
-    while let Some(ring) = parts.rings.pop() {
+    while let Some(log) = parts.rings.pop() {
+        let desks = KVec::with_capacity(DESKS, GFP_KERNEL)?;
         let slot = KBox::pin_init(
             pin_init!(RingSlot {
-                ring <- new_mutex!(ring, "ferrox_ring"),
-                desks <- new_mutex!(KVec::new(), "ferrox_desks"),
+                ring <- new_mutex!(Berth { log, desks }, "ferrox_ring"),
             }),
             GFP_KERNEL,
         )?;

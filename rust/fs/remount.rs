@@ -159,7 +159,7 @@ impl Mount {
         self.record_seed.store(seed, Relaxed);
         for ((slot, number), at) in self.rings.iter().zip(0..).zip(sb.ring_cuts.iter()) {
             let ring = Ring::new(&self.geometry, number, *at)?;
-            *slot.ring.lock() = ring;
+            slot.ring.lock().log = ring;
         }
         Ok(())
     }

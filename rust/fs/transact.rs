@@ -21,16 +21,16 @@
 use crate::error::{Error, Result};
 use crate::lock::{Held, Needs};
 use crate::media::World;
-use crate::mount::{Desk, Mount};
+use crate::mount::{Desk, Mount, RingSlot};
 use crate::owner::{Owner, Seat};
 use crate::sysfs::Event;
 use engine::apply;
-use engine::env::Env;
+use engine::group::Change;
 use engine::inode::InodeObject;
 use engine::locked::{Locked, Work};
 use engine::log::footprint;
 use engine::plan;
-use engine::record::Record;
+use engine::record::{Buffer, Record};
 use format::inode::{CHUNK_MAX, CHUNK_MIN};
 use format::{Blocks, Group};
 use kernel::prelude::*;
@@ -55,19 +55,31 @@ pub(crate) type Plan<'p, R> =
 /// What an operation was promised.
 struct Promise<'a> {
     mount: &'a Mount,
-    ring: usize,
+    /// The ring that its record goes into, whatever processor it runs on then.
+    slot: &'a RingSlot,
+    number: usize,
+    /// Bytes of the ring that are still reserved for it.
     record: u64,
+    /// Bytes of checkpoint area.
     area: i64,
+    /// Where it works; not here while it does.
+    desk: Option<KBox<Desk>>,
     /// The log holds so many records that a checkpoint should be made.
     many: bool,
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        if let Some(slot) = self.mount.rings.get(self.ring) {
-            slot.ring.lock().unreserve(self.record);
+        if self.record > 0 || self.desk.is_some() {
+            let mut ring = self.slot.ring.lock();
+            ring.log.unreserve(self.record);
+            let left = self.desk.take().and_then(|desk| ring.give_desk(desk));
+            drop(ring);
+            drop(left);
         }
-        self.mount.promised.fetch_sub(self.area, Relaxed);
+        if self.area > 0 {
+            self.mount.promised.fetch_sub(self.area, Relaxed);
+        }
     }
 }
 
@@ -116,31 +128,45 @@ impl Mount {
         Err(Error::Engine(engine::Error::NoSpace))
     }
 
-    /// Promises ring and area space, doing checkpoints as long as there is none.
+    /// Nothing yet, of the ring of this processor.
+    fn no_promise(&self) -> Result<Promise<'_>> {
+        let number = vfs::cpu::current() % self.rings.len().max(1);
+        Ok(Promise {
+            mount: self,
+            slot: self.rings.get(number).ok_or(EROFS)?,
+            number,
+            record: 0,
+            area: 0,
+            desk: None,
+            many: false,
+        })
+    }
+
+    /// Promises ring and area space and a desk, doing checkpoints as long as there is no space.
     #[inline(never)]
-    fn promise(&self, payload: u64) -> Result<Promise<'_>> {
+    fn promise(&self, payload: u64, promise: &mut Promise<'_>) -> Result {
         let record = footprint(payload);
         let area = AREA.min(self.area_bytes / 3);
-        let rings = self.rings.len();
         if !self.writable.load(Relaxed) {
             return Err(EROFS.into());
         }
         for _ in 0..64 {
-            self.check_alive()?;
-            let ring = vfs::cpu::current() % rings.max(1);
-            let slot = self.rings.get(ring).ok_or(EROFS)?;
             let promised = self.promised.fetch_add(area, Full) + area;
-            let fits = promised + self.charged.load(Relaxed) <= self.area_bytes;
-            if fits && slot.ring.lock().reserve(record) {
-                return Ok(Promise {
-                    mount: self,
-                    ring,
-                    record,
-                    area,
-                    many: false,
-                });
+            if promised + self.charged.load(Relaxed) <= self.area_bytes {
+                let mut ring = promise.slot.ring.lock();
+                if ring.log.reserve(record) {
+                    promise.desk = ring.take_desk();
+                    drop(ring);
+                    promise.record = record;
+                    promise.area = area;
+                    if promise.desk.is_none() {
+                        promise.desk = Some(Desk::new()?);
+                    }
+                    return Ok(());
+                }
             }
             self.promised.fetch_sub(area, Relaxed);
+            self.check_alive()?;
             if vfs::cpu::is_killed() {
                 return Err(EINTR.into());
             }
@@ -154,13 +180,13 @@ impl Mount {
         // Everything below is entered from system calls that may come from reclaim's point of
         // view from within the filesystem: no allocation may come back to it.
         let _nofs = NoFs::enter();
-        let mut promise = self.promise(operation.payload)?;
-        let slot = self.rings.get(promise.ring).ok_or(EROFS)?;
-        let mut desk = slot.take_desk()?;
+        let mut promise = self.no_promise()?;
+        self.promise(operation.payload, &mut promise)?;
+        let mut desk = promise.desk.take().ok_or(ENOMEM)?;
         let result = self
             .take_seats(operation, &mut desk.seats)
             .and_then(|()| self.commit_once(operation, plan, &mut promise, &mut desk));
-        slot.give_desk(desk);
+        promise.desk = Some(desk);
         let many = promise.many;
         drop(promise);
         if many {
@@ -200,9 +226,8 @@ impl Mount {
         held.take(self, &mut operation.needs)?;
         let mut locked = Locked::new();
         held.lend(&world, &operation.needs, &mut locked)?;
-        let before = sums(&mut locked);
         let result = plan(&world, &mut locked, work)?;
-        self.append(&world, work, promise)?;
+        self.append(&world, &mut work.record, promise)?;
         // The record is durable. A newborn is known to nobody, so its lock is free.
         let mut born = operation
             .born
@@ -218,54 +243,41 @@ impl Mount {
             self.shut_down("a durable record does not fit the state in memory");
             return Err(EIO.into());
         }
-        self.book(&mut locked, before);
         self.note(operation, &mut locked, seats);
         self.give_back(work);
         Ok(result)
     }
 
-    /// Keeps the totals, and what the changes will need of a checkpoint area.
+    /// Makes the planned record durable, and gives back what of the ring it did not need.
     #[inline(never)]
-    fn book(&self, locked: &mut Locked<'_>, before: (i64, i64)) {
-        let after = sums(locked);
-        self.free.fetch_add(after.0 - before.0, Relaxed);
-        self.inodes.fetch_add(after.1 - before.1, Relaxed);
-        let charge = i64::try_from(locked.take_charge()).unwrap_or(0);
-        self.charged.fetch_add(charge, Relaxed);
-    }
-
-    /// Makes the planned record durable.
-    #[inline(never)]
-    fn append(&self, world: &World<'_>, work: &Work, promise: &mut Promise<'_>) -> Result {
-        let (kind, payload) = plan::planned(&work.record);
-        let size = footprint(payload.len() as u64);
+    fn append(&self, world: &World<'_>, record: &mut Buffer, promise: &mut Promise<'_>) -> Result {
+        let size = record.close()?;
         if size > promise.record {
             return Err(engine::Error::TooLong.into());
         }
-        let slot = self.rings.get(promise.ring).ok_or(EROFS)?;
-        let mut ring = slot.ring.lock();
-        let appended = ring.append(
-            world.media(),
-            self.record_seed.load(Relaxed),
-            &mut || self.next_lsn(),
-            kind,
-            &[payload],
-        );
-        let tight = ring.used() > ring.bytes() / 4;
+        let seed = self.record_seed.load(Relaxed);
+        let mut ring = promise.slot.ring.lock();
+        let log = &mut ring.log;
+        let appended = log.append(world.pmem(), seed, || self.next_lsn(), record);
+        let tight = log.used() > log.bytes() / 4;
+        if appended.is_ok() {
+            log.unreserve(promise.record - size);
+            promise.record = 0;
+        }
         drop(ring);
         let logged = self.logged.fetch_add(size, Relaxed) + size;
         match appended {
             Ok(lsn) => {
                 let records = lsn.raw().saturating_sub(self.cut.load(Relaxed));
                 promise.many = tight || logged > LOGGED || records > RECORDS;
+                let kind = record.kind();
                 trace::record(|| trace::Record {
                     dev: self.dev,
                     kind: kind.raw().into(),
                     lsn: lsn.raw(),
-                    ring: promise.ring as u32,
+                    ring: promise.number as u32,
                     bytes: size,
                 });
-                promise.record -= size;
                 self.count(Event::Record(kind), 1);
                 self.count(Event::BytesLogged, size);
                 Ok(())
@@ -296,38 +308,47 @@ impl Mount {
         apply::apply(world, locked, arena, &record, effects)
     }
 
-    /// Keeps the hints of the groups, and puts owners with nodes that are not home into the table.
+    /// Keeps the books: totals, what the changes will need of a checkpoint area, the hints of the
+    /// groups, and the table of owners with nodes that are not home.
     #[inline(never)]
     fn note(&self, operation: &Operation<'_>, locked: &mut Locked<'_>, seats: &mut [Option<Seat>]) {
+        let mut all = Change::default();
         for group in locked.groups() {
+            let change = group.take_change();
+            all.free += change.free;
+            all.inodes += change.inodes;
+            all.charge += change.charge;
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
                 slot.orphans.store(group.orphans(), Relaxed);
             }
         }
         let done = self.done();
-        for inode in locked.inodes() {
-            let ino = inode.ino();
+        // Both in locking order, the newborn last: see `Held::lend`.
+        for (inode, owner) in locked.inodes().zip(operation.owners()) {
+            all.charge += inode.take_charge();
             if inode.core.mode.get() == 0 {
                 // It has ended. While its group is locked nobody can have its number again: whoever
                 // gets it must not find this owner in the table.
-                if let Some(owner) = operation.owners().find(|owner| owner.ino() == ino) {
-                    owner.end();
-                    self.lingering.remove(owner);
+                owner.end();
+                self.lingering.remove(owner);
+            } else if !owner.is_listed() && !inode.is_settled(done) {
+                // There is a seat for each that was not listed.
+                if let Some(seat) = seats.iter_mut().find_map(Option::take) {
+                    self.lingering.add(owner, seat);
                 }
-                continue;
             }
-            if inode.is_settled(done) {
-                continue;
-            }
-            let unlisted = operation
-                .owners()
-                .find(|owner| owner.ino() == ino && !owner.is_listed());
-            let Some(owner) = unlisted else { continue };
-            // There is a seat for each that was not listed.
-            if let Some(seat) = seats.iter_mut().find_map(Option::take) {
-                self.lingering.add(owner, seat);
-            }
+        }
+        // What did not change is not touched: other processors count here too.
+        if all.free != 0 {
+            self.free.fetch_add(all.free, Relaxed);
+        }
+        if all.inodes != 0 {
+            self.inodes.fetch_add(all.inodes, Relaxed);
+        }
+        if all.charge != 0 {
+            let charge = i64::try_from(all.charge).unwrap_or(0);
+            self.charged.fetch_add(charge, Relaxed);
         }
     }
 
@@ -381,17 +402,6 @@ impl Mount {
         let _nofs = NoFs::enter();
         Ok(loading(&world, &mut owner.map.write())?)
     }
-}
-
-/// Free blocks and inodes of the groups that are held.
-#[inline(never)]
-fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
-    locked.groups().fold((0, 0), |(free, inodes), group| {
-        (
-            free + i64::try_from(group.free().raw()).unwrap_or(0),
-            inodes + i64::from(group.inodes()),
-        )
-    })
 }
 
 /// A newborn's map lock is taken with others held; nobody else knows it.

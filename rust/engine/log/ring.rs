@@ -9,27 +9,23 @@
 //! ```
 //!
 //! An operation reserves its worst case before it takes any lock of the state, appends, and gives
-//! back what it did not need. [`Ring::append`] takes the record's [`footprint`]
+//! back what it did not need. [`Ring::append`] takes the record's [`footprint`](super::footprint)
 //! out of what is reserved, and refuses a record that was not reserved: so the invariant that
 //! nothing still needed is overwritten holds by arithmetic and not by good behaviour.
 //!
-//! # Staging
+//! # One piece
 //!
-//! A record is put together in DRAM and stored in one piece (two at the end of the ring), so that
-//! each line is written back once, whatever parts the payload had.
+//! A record comes as a [`Buffer`], in which it was planned with room for its header: it is summed
+//! where it is, and stored in one piece (two at the end of the ring), so that each line is written
+//! back once, and nothing is copied but to the media.
 
-use super::{cut, footprint, RingCut, HEADER_BYTES, MAX_PAYLOAD};
+use super::{cut, RingCut};
 use crate::env::Media;
 use crate::error::{Check, Error, Result};
 use crate::geometry::Geometry;
-use format::log::{Header, Kind, MAGIC, MAX_RECORD};
-use format::units::{count, index, LINE, LINE_BYTES};
+use crate::record::Buffer;
+use format::units::{index, LINE};
 use format::{Addr, Lsn};
-use memory::Vec;
-use zerocopy::IntoBytes;
-
-/// What fills the last line of a record.
-const ZEROES: [u8; LINE_BYTES] = [0; LINE_BYTES];
 
 /// One ring, open for writing.
 #[derive(Debug)]
@@ -48,8 +44,6 @@ pub struct Ring {
     reserved: u64,
     /// A store failed: what the media holds at the head is unknown, and no record may follow.
     failed: bool,
-    /// The record that is being written; room for the largest.
-    staging: Vec<u8>,
 }
 
 impl Ring {
@@ -61,8 +55,6 @@ impl Ring {
         if head >= bytes || head.checked_rem(LINE) != Some(0) {
             return Err(Check::SuperGeometry.volume());
         }
-        let mut staging = Vec::new();
-        staging.reserve(MAX_RECORD)?;
         Ok(Self {
             start,
             bytes,
@@ -71,16 +63,17 @@ impl Ring {
             used: 0,
             reserved: 0,
             failed: false,
-            staging,
         })
     }
 
     /// Bytes of the whole circle.
+    #[inline]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Bytes of records that no durable cut covers yet.
+    #[inline]
     pub fn used(&self) -> u64 {
         self.used
     }
@@ -91,6 +84,7 @@ impl Ring {
     }
 
     /// Bytes that can still be reserved.
+    #[inline]
     pub fn room(&self) -> u64 {
         self.bytes
             .saturating_sub(self.used)
@@ -109,6 +103,7 @@ impl Ring {
 
     /// Promises `bytes` bytes to the caller; `false` when there is not so much room.
     #[must_use]
+    #[inline]
     pub fn reserve(&mut self, bytes: u64) -> bool {
         if bytes > self.room() {
             return false;
@@ -118,72 +113,43 @@ impl Ring {
     }
 
     /// Takes back a promise, or the rest of one.
+    #[inline]
     pub fn unreserve(&mut self, bytes: u64) {
         self.reserved = self.reserved.saturating_sub(bytes);
     }
 
-    /// Appends a record whose payload is `parts`, one behind the other, and makes it durable. The
-    /// LSN is drawn by `lsn`, once, and only when nothing but the media can fail any more. Takes
-    /// [`footprint`] bytes out of what is reserved.
+    /// Appends a closed record and makes it durable. The LSN is drawn by `lsn`, once, and only
+    /// when nothing but the media can fail any more. Takes as many bytes out of what is reserved as
+    /// [`Buffer::close`] told.
     ///
     /// `seed` is that of the records of this life ([`Volume::record_seed`](crate::env::Volume)).
     /// The caller holds the ring's lock and keeps it until this returns.
     ///
-    /// [`Error::TooLong`] and [`Error::Invalid`] (not reserved) leave everything as it was. After
+    /// [`Error::Invalid`] (not reserved, not closed) leaves everything as it was. After
     /// [`Error::Media`] the ring takes no record any more: whether this one is on the media only
     /// recovery can tell.
-    pub fn append(
+    pub fn append<M: Media + ?Sized>(
         &mut self,
-        media: &dyn Media,
+        media: &M,
         seed: u32,
-        lsn: &mut dyn FnMut() -> Lsn,
-        kind: Kind,
-        parts: &[&[u8]],
+        lsn: impl FnOnce() -> Lsn,
+        record: &mut Buffer,
     ) -> Result<Lsn> {
         if self.failed {
             return Err(Error::ReadOnly);
         }
-        let payload = parts
-            .iter()
-            .try_fold(0usize, |sum, part| sum.checked_add(part.len()))
-            .filter(|sum| *sum <= MAX_PAYLOAD)
-            .ok_or(Error::TooLong)?;
-        let size = footprint(count(payload));
+        let size = record.closed().ok_or(Error::Invalid)?;
         let reserved = self.reserved.checked_sub(size).ok_or(Error::Invalid)?;
         let next_seq = self.seq.checked_add(1).ok_or(Error::Invalid)?;
-
-        let mut header = Header {
-            magic: MAGIC,
-            crc: 0.into(),
-            len: u32::try_from(payload).map_err(|_| Error::TooLong)?.into(),
-            kind: kind.raw().into(),
-            reserved: 0.into(),
-            seq: self.seq.into(),
-            lsn: 0.into(),
-        };
-        self.staging.clear();
-        self.staging.extend_from_slice(header.as_bytes())?;
-        for part in parts {
-            self.staging.extend_from_slice(part)?;
-        }
-        let end = HEADER_BYTES.saturating_add(payload);
-        let pad = ZEROES
-            .get(..index(size).saturating_sub(end))
-            .ok_or(Error::Invalid)?;
-        // The staging area has room for the largest record: nothing above or here asks for memory.
-        self.staging.extend_from_slice(pad)?;
-
         let number = lsn();
-        header.lsn = number.raw().into();
-        let crc = media.crc32c(seed, header.as_bytes());
-        let body = self.staging.get(HEADER_BYTES..end).ok_or(Error::Invalid)?;
-        header.crc = media.crc32c(crc, body).into();
-        crate::inode::put(&mut self.staging, 0, header.as_bytes()).ok_or(Error::Invalid)?;
+        let whole = record
+            .seal(self.seq, number, |bytes| media.crc32c(seed, bytes))
+            .ok_or(Error::Invalid)?;
 
         // ORDER: the stores of one record may reach the media in any order, torn at eight bytes:
         // the checksum tells. All of them are durable before the caller lets the ring's lock go:
         // so no later record of this ring is on the media unless this one is whole.
-        if let Err(error) = self.store(media) {
+        if let Err(error) = self.store(media, whole) {
             self.failed = true;
             return Err(error);
         }
@@ -197,22 +163,23 @@ impl Ring {
     }
 
     /// The position `size` bytes (at most the ring) behind the head.
+    #[inline]
     fn advanced(&self, size: u64) -> u64 {
         let at = self.head.saturating_add(size);
         at.checked_sub(self.bytes).unwrap_or(at)
     }
 
-    /// Stores the staged record at the head, around the end of the circle.
-    fn store(&self, media: &dyn Media) -> Result<()> {
+    /// Stores a record at the head, around the end of the circle.
+    fn store<M: Media + ?Sized>(&self, media: &M, whole: &[u8]) -> Result<()> {
         let at = self.start.checked_add(self.head).ok_or(Error::Invalid)?;
-        let whole: &[u8] = &self.staging;
-        let first = whole.len().min(index(self.bytes.saturating_sub(self.head)));
-        media.write(at, whole.get(..first).ok_or(Error::Invalid)?)?;
-        let rest = whole.get(first..).ok_or(Error::Invalid)?;
-        if !rest.is_empty() {
-            media.write(self.start, rest)?;
+        let room = index(self.bytes.saturating_sub(self.head));
+        match whole.split_at_checked(room) {
+            Some((first, rest)) if !rest.is_empty() => {
+                media.write(at, first)?;
+                Ok(media.write(self.start, rest)?)
+            }
+            _ => Ok(media.write(at, whole)?),
         }
-        Ok(())
     }
 
     /// Lets go of everything before `upto`, a former [`Ring::position`] of this ring.

@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 use crate::extents::{self, At, Piece};
 use crate::inode::InodeObject;
 use crate::locked::{Locked, Work};
-use crate::log::footprint;
 use crate::plan::{self, Existing, NewInode};
 use crate::record::Record;
 use crate::series;
@@ -93,20 +92,15 @@ impl State<'_> {
             let (kind, payload) = plan::planned(&work.record);
             born = apply::vacant(&Record::decode(kind, payload)?)?;
             let ring = rings.get_mut(ring).ok_or(Error::Invalid)?;
-            if !ring.reserve(footprint(count(payload.len()))) {
+            if !ring.reserve(work.record.close()?) {
                 return Err(Error::NoSpace);
             }
-            let mut next = || {
+            let next = || {
                 lsn = lsn.next();
                 lsn
             };
-            let appended = ring.append(
-                env.media(),
-                env.volume().record_seed,
-                &mut next,
-                kind,
-                &[payload],
-            );
+            let seed = env.volume().record_seed;
+            let appended = ring.append(env.media(), seed, next, &mut work.record);
             if let Err(error) = appended {
                 broken = Some(error);
                 return Err(error);

@@ -7,11 +7,12 @@ mod log_world;
 use engine::env::{Media, Volume};
 use engine::error::{Check, MediaError};
 use engine::log::{cut, footprint, Ring, MAX_PAYLOAD};
+use engine::record::Buffer;
 use engine::Error;
 use format::log::Kind;
 use format::{Addr, Lsn};
 use log_world::device::{self, made, Made, LINE, MIB};
-use log_world::{append, read, same, start, Record};
+use log_world::{append, read, record, same, start, Record};
 use media::{Ram, Recorder};
 use std::collections::VecDeque;
 
@@ -157,12 +158,18 @@ fn what_was_not_reserved_is_not_appended() {
     };
     let long = vec![0; MAX_PAYLOAD + 1];
     let mut go = |ring: &mut Ring, part: &[u8]| {
-        ring.append(&ram, it.volume.record_seed, &mut lsn, Kind::Free, &[part])
+        let mut planned = record(Kind::Free, part)?;
+        ring.append(&ram, it.volume.record_seed, &mut lsn, &mut planned)
     };
     assert_eq!(go(&mut ring, &[0; 8]), Err(Error::Invalid));
     assert!(ring.reserve(64));
     assert_eq!(go(&mut ring, &[0; 33]), Err(Error::Invalid));
     assert_eq!(go(&mut ring, &long), Err(Error::TooLong));
+    let mut open = Buffer::new();
+    assert!(open.begin(Kind::Free, &[0u8; 8]).is_ok());
+    let seed = it.volume.record_seed;
+    let unclosed = ring.append(&ram, seed, || Lsn::new(1), &mut open);
+    assert_eq!(unclosed, Err(Error::Invalid));
     assert_eq!(ring.reserved(), 64);
     ring.unreserve(64);
     assert_eq!(go(&mut ring, &[0; 8]), Err(Error::Invalid));

@@ -9,7 +9,8 @@ pub(crate) mod device;
 
 use device::Made;
 use engine::env::{Media, Volume};
-use engine::log::{footprint, footprint_of, Ring, RingCut, RingReader};
+use engine::log::{footprint, Ring, RingCut, RingReader};
+use engine::record::Buffer;
 use engine::Error;
 use format::log::Kind;
 use format::Lsn;
@@ -29,6 +30,22 @@ impl Record {
     }
 }
 
+/// A record with that payload, put together as plans do it, piece by piece. Its buffer held another
+/// before.
+pub(crate) fn record(kind: Kind, payload: &[u8]) -> Result<Buffer, Error> {
+    let mut record = Buffer::new();
+    record.begin(Kind::Rename, &[0xeeu8; 300])?;
+    record.close()?;
+    let cut = payload.len() / 3;
+    record.begin(kind, &[0u8; 0])?;
+    record.append(&payload[..cut])?;
+    record.append(&[])?;
+    record.append(&payload[cut..])?;
+    assert_eq!(record.close()?, footprint(payload.len() as u64));
+    assert_eq!(record.payload(), payload);
+    Ok(record)
+}
+
 /// Appends with a reservation of just the right size.
 pub(crate) fn append(
     ring: &mut Ring,
@@ -42,16 +59,8 @@ pub(crate) fn append(
     let size = footprint(payload.len() as u64);
     assert!(ring.reserve(size), "no room for {size}");
     let (used, room) = (ring.used(), ring.room());
-    let cut = payload.len() / 3;
-    let parts: [&[u8]; 3] = [&payload[..cut], &[], &payload[cut..]];
-    assert_eq!(footprint_of(&parts), size);
-    let got = ring.append(
-        media,
-        volume.record_seed,
-        &mut || Lsn::new(lsn),
-        kind,
-        &parts,
-    )?;
+    let mut planned = record(kind, payload)?;
+    let got = ring.append(media, volume.record_seed, || Lsn::new(lsn), &mut planned)?;
     assert_eq!(got.raw(), lsn);
     assert_eq!((ring.used(), ring.room()), (used + size, room));
     assert_eq!(ring.reserved(), 0);

@@ -112,7 +112,6 @@ impl Hand<'_, '_> {
         for map in &mut maps {
             locked.add_inode(map)?;
         }
-        let before = sums(&mut locked);
         let result = plan(shared, &mut locked, work)?;
         self.append(work, promised)?;
         // The record is durable. A newborn is known to nobody, so its lock is free.
@@ -132,23 +131,26 @@ impl Hand<'_, '_> {
             &record,
             &mut work.effects,
         )?;
-        let after = sums(&mut locked);
-        shared.free.fetch_add(after.0 - before.0, Relaxed);
-        shared.inodes.fetch_add(after.1 - before.1, Relaxed);
-        shared
-            .charged
-            .fetch_add(locked.take_charge() as i64, Relaxed);
+        let (mut free, mut inodes, mut charge) = (0, 0, 0);
         for group in locked.groups() {
+            let change = group.take_change();
+            free += change.free;
+            inodes += change.inodes;
+            charge += change.charge;
             let hint = &shared.slot(group.number())?.free_hint;
             hint.store(group.free().raw(), Relaxed);
         }
         for inode in locked.inodes() {
+            charge += inode.take_charge();
             let ended = inode.core.mode.get() == 0;
             let known = owners.iter().copied().chain(born);
             if let Some(owner) = known.into_iter().find(|owner| owner.ino() == inode.ino()) {
                 shared.note(owner, ended);
             }
         }
+        shared.free.fetch_add(free, Relaxed);
+        shared.inodes.fetch_add(inodes, Relaxed);
+        shared.charged.fetch_add(charge as i64, Relaxed);
         while let Some((start, len)) = work.effects.freed.pop() {
             shared.give(start, len);
         }
@@ -156,16 +158,15 @@ impl Hand<'_, '_> {
     }
 
     /// Makes the planned record durable: the ring's lock is held until the fence.
-    fn append(&self, work: &Work, promised: &mut u64) -> Result<()> {
+    fn append(&self, work: &mut Work, promised: &mut u64) -> Result<()> {
         let shared = self.shared;
-        let (kind, payload) = plan::planned(&work.record);
-        let size = footprint(payload.len() as u64);
+        let size = work.record.close()?;
         *promised = promised.checked_sub(size).ok_or(Error::TooLong)?;
         let ring = &shared.rings[self.number % shared.rings.len()].0;
-        let mut next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
+        let next = || Lsn::new(shared.lsn.fetch_add(1, SeqCst) + 1);
         let mut ring = lock(ring);
         let seed = shared.volume().record_seed;
-        ring.append(shared.media, seed, &mut next, kind, &[payload])?;
+        ring.append(shared.media, seed, next, &mut work.record)?;
         Ok(())
     }
 
@@ -257,12 +258,4 @@ impl Hand<'_, '_> {
 
 fn home(ino: Ino) -> Result<Group> {
     ino.group().ok_or(Error::Invalid)
-}
-
-/// Free blocks and inodes of the groups that are held.
-fn sums(locked: &mut Locked<'_>) -> (i64, i64) {
-    locked.groups().fold((0, 0), |(free, inodes), group| {
-        let (more, some) = (group.free().raw(), group.inodes());
-        (free + more as i64, inodes + i64::from(some))
-    })
 }
