@@ -134,6 +134,24 @@ impl Fingers {
         list.find(|(_, finger)| finger.leads(kind, key))
     }
 
+    /// The place that was looked for last in the leaf of `key`, if that was the place of `key`.
+    #[inline]
+    fn again(&self, kind: Kind, key: &Key) -> Option<Found> {
+        let [first, second, third] = *key;
+        for (at, finger) in self.list.iter().enumerate() {
+            if let Some(([f, s, t], slot)) = finger.last {
+                if f == first && finger.kind == kind && s == second && t == third {
+                    return Some(Found {
+                        finger: at,
+                        leaf: finger.leaf,
+                        slot,
+                    });
+                }
+            }
+        }
+        None
+    }
+
     /// A finger to be pointed anew; nothing where no room was made.
     fn another(&mut self) -> Option<(usize, &mut Finger)> {
         let mut at = self.list.len();
@@ -205,19 +223,20 @@ impl<'a> Tree<'a> {
 
 impl TreeMut<'_> {
     /// Finds the place of `key`, loading what is not there. The tree must not be empty.
+    #[inline]
     pub(super) fn seek(&mut self, env: &dyn Env, key: &Key) -> Result<Found> {
+        // Whoever plans looks, and whoever applies looks again.
+        match self.frames.fingers().again(self.kind, key) {
+            Some(found) => Ok(found),
+            None => self.seek_anew(env, key),
+        }
+    }
+
+    #[inline(never)]
+    fn seek_anew(&mut self, env: &dyn Env, key: &Key) -> Result<Found> {
         let hit = self.frames.fingers().find(self.kind, key);
         let (finger, leaf) = match hit {
-            Some((at, finger)) => match finger.last {
-                Some((last, slot)) if same(&last, key) => {
-                    return Ok(Found {
-                        finger: at,
-                        leaf: finger.leaf,
-                        slot,
-                    })
-                }
-                _ => (at, finger.leaf),
-            },
+            Some((at, finger)) => (at, finger.leaf),
             None => self.approach(env, key)?,
         };
         let page = self.frames.page(leaf);
