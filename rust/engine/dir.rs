@@ -13,6 +13,8 @@
 //!
 //! * The cookie's hash bits are those of the name, and no name is there twice.
 //! * Ties of one hash need not be dense: a removed entry leaves a gap that a later one may take.
+//! * Whatever changes an entry raises the directory's version: of one directory, two looks at the
+//!   same version find the same entries. A [`Vacancy`] rests on it.
 //!
 //! `.` and `..` are not stored: `..` is the `parent` of the inode.
 
@@ -57,6 +59,54 @@ pub struct Slot {
     pub found: Option<(u64, Ino, u8)>,
     /// The cookie that a new entry of this name should have.
     pub free: u64,
+}
+
+/// A name that a directory does not have, as a search found it: the plan that is about to make the
+/// name need not search again.
+///
+/// It may be old, even by far: it counts only while the directory is at the version that it was
+/// at then, which is looked up under the directory's lock. But it must be kept for one name of one
+/// directory, of which the plan is one, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vacancy {
+    /// The directory's version when it was searched.
+    pub version: u64,
+    /// The cookie that a new entry of this name should have. Never zero.
+    pub cookie: u64,
+}
+
+impl Vacancy {
+    /// What a search of `dir` found out, if it did not find the name.
+    pub fn of(dir: &InodeObject, slot: &Slot) -> Option<Self> {
+        slot.found.is_none().then_some(Self {
+            version: dir.core.version.get(),
+            cookie: slot.free,
+        })
+    }
+
+    /// The cookie for `name`, if the vacancy is not too old. The way there is loaded then.
+    pub(crate) fn cookie(
+        self,
+        env: &dyn Env,
+        dir: &mut InodeObject,
+        name: &[u8],
+    ) -> Result<Option<u64>> {
+        if dir.core.version.get() != self.version {
+            return Ok(None);
+        }
+        debug_assert!(
+            !slot_loading(env, dir, name).is_ok_and(|slot| Self::of(dir, &slot) != Some(self)),
+            "a vacancy of another name, or a change that did not raise the version"
+        );
+        // Never taken, of a version that is right: but to look costs no more than to load what the
+        // insertion needs.
+        let taken = match dir.fork() {
+            Fork::Tree => dir.with_tree(&mut |tree| tree.has(env, [self.cookie, 0, 0]))?,
+            _ => InlineEntries::of(dir)
+                .any(|entry| entry.map_or(true, |(_, _, entry)| entry.cookie == self.cookie)),
+        };
+        Ok((!taken).then_some(self.cookie))
+    }
 }
 
 /// The smallest cookie that an entry of this name may have.

@@ -24,7 +24,7 @@ pub use prepare::prepare;
 use prepare::{prepare_known, prepare_longer, prepare_map};
 
 use crate::apply::{dirent_kind, ends_with_name, TARGET_NODES};
-use crate::dir::{self, Slot};
+use crate::dir::{self, Slot, Vacancy};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::Piece;
@@ -57,14 +57,36 @@ pub struct NewInode {
     pub time: u64,
 }
 
-/// Plans a new inode in `group`, named `name` in `dir` (or nowhere: then it is an orphan until
-/// it is linked). Needs the directory, its group and `group`. The caller puts a vacant object of
-/// the returned number into the set before it applies.
+/// A name that an operation makes.
+#[derive(Clone, Copy, Debug)]
+pub struct NewName<'a> {
+    /// In which directory.
+    pub dir: Ino,
+    /// The name.
+    pub name: &'a [u8],
+    /// What an earlier look at this name found out, if there was one.
+    pub vacancy: Option<Vacancy>,
+}
+
+impl<'a> From<(Ino, &'a [u8])> for NewName<'a> {
+    /// A name for which nobody looked.
+    fn from((dir, name): (Ino, &'a [u8])) -> Self {
+        Self {
+            dir,
+            name,
+            vacancy: None,
+        }
+    }
+}
+
+/// Plans a new inode in `group` with that name (or nowhere: then it is an orphan until it is
+/// linked). Needs the directory, its group and `group`. The caller puts a vacant object of the
+/// returned number into the set before it applies.
 pub fn plan_create(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     work: &mut Work,
-    dir: Option<(Ino, &[u8])>,
+    named: Option<&NewName<'_>>,
     group: Group,
     new: &NewInode,
     target: &[u8],
@@ -81,11 +103,11 @@ pub fn plan_create(
     }
     let mut record = log::Create::default();
     let mut name: &[u8] = &[];
-    if let Some((dir_ino, wanted)) = dir {
-        name = wanted;
-        record.cookie.set(free_cookie(env, locked, dir_ino, name)?);
-        record.dir.set(dir_ino.raw());
-        if is_dir && locked.inode(dir_ino)?.core.nlink.get() == LINK_MAX {
+    if let Some(wanted) = named {
+        name = wanted.name;
+        record.cookie.set(free_cookie(env, locked, wanted)?);
+        record.dir.set(wanted.dir.raw());
+        if is_dir && locked.inode(wanted.dir)?.core.nlink.get() == LINK_MAX {
             return Err(Error::TooManyLinks);
         }
     }
@@ -113,9 +135,9 @@ pub fn plan_create(
 }
 
 /// A cookie for a new entry: the directory must live and not have the name.
-fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<u64> {
-    let slot = slot(env, locked, dir, name)?;
-    if locked.inode(dir)?.core.nlink.get() == 0 {
+fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Result<u64> {
+    let slot = slot(env, locked, name)?;
+    if locked.inode(name.dir)?.core.nlink.get() == 0 {
         return Err(Error::NotFound);
     }
     match slot.found {
@@ -124,19 +146,25 @@ fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) ->
     }
 }
 
-/// What a directory knows of a name.
-fn slot(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<Slot> {
-    dir::check_name(name)?;
-    let dir = locked.inode(dir)?;
+/// What a directory knows of a name. Searched only if nobody did before.
+fn slot(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Result<Slot> {
+    dir::check_name(name.name)?;
+    let dir = locked.inode(name.dir)?;
     if !dir.is_dir() {
         return Err(Error::NotDirectory);
     }
-    dir::slot_loading(env, dir, name)
+    if let Some(vacancy) = name.vacancy {
+        if let Some(free) = vacancy.cookie(env, dir, name.name)? {
+            return Ok(Slot { found: None, free });
+        }
+    }
+    dir::slot_loading(env, dir, name.name)
 }
 
 /// The entry of a name that must be there.
 fn entry(env: &dyn Env, locked: &mut Locked<'_>, dir: Ino, name: &[u8]) -> Result<(u64, Ino, u8)> {
-    slot(env, locked, dir, name)?.found.ok_or(Error::NotFound)
+    let slot = slot(env, locked, &(dir, name).into())?;
+    slot.found.ok_or(Error::NotFound)
 }
 
 /// Plans one more name for an inode. Needs the directory, the inode and their groups.
@@ -144,8 +172,7 @@ pub fn plan_link(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     work: &mut Work,
-    dir: Ino,
-    name: &[u8],
+    name: &NewName<'_>,
     ino: Ino,
     time: u64,
 ) -> Result {
@@ -160,10 +187,11 @@ pub fn plan_link(
         return Err(Error::TooManyLinks);
     }
     let mut record = log::Link::default();
-    record.cookie.set(free_cookie(env, locked, dir, name)?);
-    record.dir.set(dir.raw());
+    record.cookie.set(free_cookie(env, locked, name)?);
+    record.dir.set(name.dir.raw());
     record.ino.set(ino.raw());
     record.time.set(time);
+    let name = name.name;
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;
     work.record.begin(Kind::Link, &record)?;
     work.record.append(name)?;
@@ -236,15 +264,15 @@ pub fn plan_rename(
     locked: &mut Locked<'_>,
     work: &mut Work,
     from: (Ino, &[u8]),
-    to: (Ino, &[u8]),
+    to: &NewName<'_>,
     existing: Existing,
     time: u64,
 ) -> Result {
     let (old_cookie, ino, kind) = entry(env, locked, from.0, from.1)?;
     let is_dir = kind == dirent_kind(S_IFDIR);
-    let Slot { found, free } = slot(env, locked, to.0, to.1)?;
+    let Slot { found, free } = slot(env, locked, to)?;
     let mut record = log::Rename::default();
-    let mut name = to.1;
+    let mut name = to.name;
     match (found, existing) {
         (Some(_), Existing::Refuse) => return Err(Error::Exists),
         (None, Existing::Exchange) => return Err(Error::NotFound),
@@ -265,18 +293,18 @@ pub fn plan_rename(
         }
         (None, _) => {
             record.new_cookie.set(free);
-            let links = locked.inode(to.0)?.core.nlink.get();
+            let links = locked.inode(to.dir)?.core.nlink.get();
             if links == 0 {
                 return Err(Error::NotFound);
             }
-            if is_dir && from.0 != to.0 && links == LINK_MAX {
+            if is_dir && from.0 != to.dir && links == LINK_MAX {
                 return Err(Error::TooManyLinks);
             }
         }
     }
     record.old_dir.set(from.0.raw());
     record.old_cookie.set(old_cookie);
-    record.new_dir.set(to.0.raw());
+    record.new_dir.set(to.dir.raw());
     record.ino.set(ino.raw());
     record.time.set(time);
     record.name_len = u8::try_from(name.len()).map_err(|_| Error::NameTooLong)?;

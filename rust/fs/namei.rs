@@ -5,6 +5,19 @@
 //! The VFS holds the `i_rwsem` of the directories, and of the inodes that lose a name, so what a
 //! name means does not change between its decision and ours. An inode in memory is asked for
 //! before anything is decided; after the record is durable nothing fails any more.
+//!
+//! # What a lookup found out
+//!
+//! Most names are looked up, and not found, just before they are made. The lookup leaves what it
+//! learned in the VFS's entry ([`Note`]): the cookie for the name, and the directory's version. The
+//! plan, which looks under the map lock, believes it if the directory is still at that version
+//! ([`Vacancy`]); else it searches. What speaks for that: each change of an entry raises the version
+//! of the owner object; the entry of the VFS keeps the directory's inode, and so that very object,
+//! in core; and nothing takes a version back while it is there, for what was appended was applied,
+//! or the filesystem is shut down.
+//!
+//! A lookup for somebody who is about to make the name holds the directory alone anyway, so it takes
+//! the map lock for writing: then a finger stays at the place where plan and application will look.
 
 use crate::error::{Error, Result};
 use crate::inode::{
@@ -12,25 +25,29 @@ use crate::inode::{
     Plain,
 };
 use crate::lock::home;
+use crate::media::World;
 use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::superblock::Ferrox;
 use crate::transact::Operation;
 use crate::watch;
+use core::num::NonZeroUsize;
 use engine::apply::ends_with_name;
-use engine::dir;
-use engine::plan::{self, Existing, NewInode};
+use engine::dir::{self, Vacancy};
+use engine::inode::InodeObject;
+use engine::plan::{self, Existing, NewInode, NewName};
 use format::dirent::NAME_MAX;
 use format::inode::S_IFDIR;
 use format::{Group, Ino};
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use trace::{Call, Op};
-use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Positive, Unhashed};
+use vfs::dentry::{Dentry, Found, Instantiated, Made, Negative, Note, Positive, Unhashed};
 use vfs::error::ENAMETOOLONG;
 use vfs::idmap::Idmap;
 use vfs::inode::{Blank, Exclusive, Filled, Iattr, Locked, Rename, Shared, Stat, TimeUpdate};
 use vfs::mode::{Device, Mode};
+use vfs::sync::NoFs;
 
 /// A directory whose `i_rwsem` is held exclusively.
 type Held<'a> = Locked<'a, Ferrox, Exclusive>;
@@ -50,17 +67,17 @@ impl vfs::inode::Operations for Directory {
         if name.len() > NAME_MAX {
             return Err(ENAMETOOLONG.into());
         }
-        let found = find(&dir, name);
+        let found = find(&dir, name, dentry.is_for_create());
         trace::op(|| Op {
-            ino: found.as_ref().map_or(0, |ino| ino.map_or(0, Ino::raw)),
+            ino: found.as_ref().map_or(0, |found| found.ino().raw()),
             dir: dir.ino(),
             ..watch::op(Call::Lookup, &dir, watch::done(&found))
         });
-        let found = match found? {
-            Some(ino) => Some(inode::get(dir.super_block(), ino)?),
-            None => None,
-        };
-        dentry.splice_alias(found)
+        match found? {
+            Name::Of(ino) => dentry.splice_alias(Some(inode::get(dir.super_block(), ino)?)),
+            Name::Absent(Some(note)) => dentry.absent(note),
+            Name::Absent(None) => dentry.splice_alias(None),
+        }
     }
 
     fn create<'a>(
@@ -70,7 +87,7 @@ impl vfs::inode::Operations for Directory {
         mode: Mode,
         _exclusive: bool,
     ) -> kernel::error::Result<Instantiated<'a>> {
-        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, &[])?;
+        let filled = make(idmap, dir, &dentry, mode, Device::NONE, &[])?;
         dentry.instantiate(filled)
     }
 
@@ -81,7 +98,7 @@ impl vfs::inode::Operations for Directory {
         mode: Mode,
         device: Device,
     ) -> kernel::error::Result<Instantiated<'a>> {
-        let filled = make(idmap, dir, dentry.name(), mode, device, &[])?;
+        let filled = make(idmap, dir, &dentry, mode, device, &[])?;
         dentry.instantiate(filled)
     }
 
@@ -93,7 +110,7 @@ impl vfs::inode::Operations for Directory {
     ) -> kernel::error::Result<Instantiated<'a>> {
         let mode = Mode::new(vfs::mode::FileType::Symlink, 0o777);
         let target = target.to_bytes();
-        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, target)?;
+        let filled = make(idmap, dir, &dentry, mode, Device::NONE, target)?;
         dentry.instantiate(filled)
     }
 
@@ -104,7 +121,7 @@ impl vfs::inode::Operations for Directory {
         mode: Mode,
     ) -> kernel::error::Result<Made<'a, Ferrox>> {
         let mode = Mode::new(vfs::mode::FileType::Directory, mode.permissions());
-        let filled = make(idmap, dir, dentry.name(), mode, Device::NONE, &[])?;
+        let filled = make(idmap, dir, &dentry, mode, Device::NONE, &[])?;
         Ok(dentry.instantiate(filled)?.into())
     }
 
@@ -113,7 +130,7 @@ impl vfs::inode::Operations for Directory {
         dir: Held<'_>,
         dentry: Negative<'a, Ferrox>,
     ) -> kernel::error::Result<Instantiated<'a>> {
-        link(inode, dir, dentry.name())?;
+        link(inode, dir, &dentry)?;
         dentry.link(inode.inode().into())
     }
 
@@ -162,23 +179,78 @@ impl vfs::inode::Operations for Directory {
     }
 }
 
-/// Whom a name names.
-fn find(dir: &INode, name: &[u8]) -> Result<Option<Ino>> {
+/// What a lookup found.
+enum Name {
+    /// An inode.
+    Of(Ino),
+    /// Nothing, and what to tell whoever makes the name.
+    Absent(Option<Note>),
+}
+
+impl Name {
+    /// The inode; zero for none.
+    fn ino(&self) -> Ino {
+        match self {
+            Self::Of(ino) => *ino,
+            Self::Absent(_) => Ino::new(0),
+        }
+    }
+
+    /// What `slot` says of a name in `dir`.
+    fn new(dir: &InodeObject, slot: &dir::Slot) -> Self {
+        match slot.found {
+            Some((_, ino, _)) => Self::Of(ino),
+            None => Self::Absent(Vacancy::of(dir, slot).and_then(note)),
+        }
+    }
+}
+
+/// What is known of a vacancy, in the words of the VFS.
+fn note(vacancy: Vacancy) -> Option<Note> {
+    // CAST: persistent memory wants 64 bits, and so does this.
+    Some(Note {
+        place: NonZeroUsize::new(vacancy.cookie as usize)?,
+        version: vacancy.version as usize,
+    })
+}
+
+/// What the plan is told of the name that it makes in `dir`.
+fn told<'a>(dir: &INode, name: &'a [u8], note: Option<Note>) -> NewName<'a> {
+    NewName {
+        dir: Ino::new(dir.ino()),
+        name,
+        // CAST: as in `note`.
+        vacancy: note.map(|note| Vacancy {
+            version: note.version as u64,
+            cookie: note.place.get() as u64,
+        }),
+    }
+}
+
+/// Whom a name names. `for_create`: it is about to be made.
+fn find(dir: &INode, name: &[u8], for_create: bool) -> Result<Name> {
     let mount = mount(dir);
     mount.check_alive()?;
-    let slot = mount.read_object(
+    let mut loading = |world: &World<'_>, dir: &mut InodeObject| {
+        let slot = dir::slot_loading(world, dir, name)?;
+        Ok(Name::new(dir, &slot))
+    };
+    if for_create {
+        let _nofs = NoFs::enter();
+        return Ok(loading(&World::new(mount), &mut owner(dir).map.write())?);
+    }
+    mount.read_object(
         owner(dir),
-        &mut |world, object| dir::slot(world, object, name),
-        &mut |world, object| dir::slot_loading(world, object, name),
-    )?;
-    Ok(slot.found.map(|(_, ino, _)| ino))
+        &mut |world, dir| Ok(Name::new(dir, &dir::slot(world, dir, name)?)),
+        &mut loading,
+    )
 }
 
 /// Makes an inode of any kind with a name, durable when this returns.
 fn make(
     idmap: &Idmap,
     dir: Held<'_>,
-    name: &[u8],
+    dentry: &Negative<'_, Ferrox>,
     mode: Mode,
     device: Device,
     target: &[u8],
@@ -205,17 +277,17 @@ fn make(
         _ => parent,
     };
     let groups = mount.volume.groups;
+    let named = told(&dir, dentry.name(), dentry.note());
     let mut made = Err(engine::Error::NoSpace.into());
     for step in 0..groups {
         let number = (u64::from(first.raw()) + u64::from(step)) % u64::from(groups);
         let group = Group::new(number as u32);
-        let payload = 64 + name.len() as u64 + target.len() as u64;
+        let payload = 64 + named.name.len() as u64 + target.len() as u64;
         let mut operation = Operation::new(payload);
         operation.needs.owner(owner(&dir)).group(group);
         operation.born = Some(&born);
         made = mount.run(&mut operation, &mut |world, locked, work| {
-            let named = Some((Ino::new(dir.ino()), name));
-            plan::plan_create(world, locked, work, named, group, &new, target)
+            plan::plan_create(world, locked, work, Some(&named), group, &new, target)
         });
         // Another group may have room for the inode; not for the name.
         if !matches!(made, Err(Error::Engine(engine::Error::NoSpace))) {
@@ -251,15 +323,15 @@ fn fill(
 }
 
 /// One more name.
-fn link(inode: Held<'_>, dir: Held<'_>, name: &[u8]) -> Result {
+fn link(inode: Held<'_>, dir: Held<'_>, dentry: &Negative<'_, Ferrox>) -> Result {
     let mount = mount(&dir);
+    let named = told(&dir, dentry.name(), dentry.note());
     let stamp = inode.current_time();
     let now = time(stamp);
-    let mut operation = Operation::new(40 + name.len() as u64);
+    let mut operation = Operation::new(40 + named.name.len() as u64);
     operation.needs.owner(owner(&dir)).owner(owner(&inode));
     let result = mount.run(&mut operation, &mut |world, locked, work| {
-        let (dir, ino) = (Ino::new(dir.ino()), Ino::new(inode.ino()));
-        plan::plan_link(world, locked, work, dir, name, ino, now)
+        plan::plan_link(world, locked, work, &named, Ino::new(inode.ino()), now)
     });
     tell(Call::Link, &inode, &dir, &result);
     result?;
@@ -340,10 +412,10 @@ fn rename(r: &Rename<'_, Ferrox>) -> Result {
     if let Some(victim) = victim {
         operation.needs.owner(owner(victim));
     }
+    let to = told(&r.to_dir, r.to.name(), r.to_note);
     let result = mount.run(&mut operation, &mut |world, locked, work| {
         let from = (Ino::new(r.from_dir.ino()), r.from.name());
-        let to = (Ino::new(r.to_dir.ino()), r.to.name());
-        plan::plan_rename(world, locked, work, from, to, existing, now)
+        plan::plan_rename(world, locked, work, from, &to, existing, now)
     });
     trace::op(|| Op {
         dir: r.to_dir.ino(),

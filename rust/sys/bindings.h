@@ -106,6 +106,7 @@ FERROX_CONST(unsigned int, VM_FAULT_ERROR_BITS);
 FERROX_CONST(unsigned long, VM_SYNC_FLAG);
 FERROX_CONST(unsigned long, VM_SHARED_FLAG);
 FERROX_CONST(unsigned int, XA_PRESENT_MARK);
+FERROX_CONST(unsigned int, LOOKUP_CREATE);
 FERROX_CONST(blk_mode_t, BLK_OPEN_READ);
 FERROX_CONST(blk_mode_t, BLK_OPEN_WRITE);
 #endif

@@ -16,6 +16,29 @@
 //!
 //! The lifetime of what is given brands it, invariantly: what is returned can only come from it.
 //!
+//! # Notes
+//!
+//! Most names are looked up, and not found, just before they are made. What the filesystem learned
+//! in the one it may leave for the other: a lookup that finds nothing may end with
+//! [`absent`](Unhashed::absent), which keeps a [`Note`] of two words in the entry (`d_fsdata` and
+//! `d_time`, which are the filesystem's own). Whoever makes the name gets it back.
+//!
+//! * A note is of this name in this directory. An entry without an inode keeps its name and its
+//!   parent for life: `__d_move` gives a new name and parent to what is moved, which is positive,
+//!   and takes what it is moved onto out of the tree. And the entry keeps its parent's entry and so
+//!   the very inode in core: a directory that gets the number of a dead one has no notes.
+//! * Only an entry that is being looked up gets a note, so only one that never had an inode. It is
+//!   taken out when the name is about to be made ([`Negative`], [`Rename::to_note`]), whether that
+//!   succeeds or not. So an entry that has, or has lost, an inode has none.
+//! * It is written while the entry is in lookup, when nobody else may touch it, and before it is
+//!   hashed; it is read and taken by operations that hold the directory exclusively, and found the
+//!   entry in the hash. So there is no race for the two words.
+//!
+//! It may be old, and the VFS cannot tell: the directory may have changed in any way since. It is
+//! for the filesystem to see that, which [`Note::version`] is for.
+//!
+//! [`Rename::to_note`]: crate::inode::Rename::to_note
+//!
 //! # Locks
 //!
 //! Names change under `rename`. They may be read through all types above but [`Dentry`] itself,
@@ -31,6 +54,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem,
+    num::NonZeroUsize,
     ops::Deref,
     ptr::{self, NonNull},
     slice,
@@ -259,8 +283,53 @@ impl<'a, T: FileSystem> Deref for Positive<'a, T> {
     }
 }
 
+/// What a lookup that found nothing learned, for whoever makes the name. See the module's essay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Where the name would stand, in the filesystem's own terms.
+    pub place: NonZeroUsize,
+    /// What tells whether the directory has changed since.
+    pub version: usize,
+}
+
+impl<T: FileSystem> Child<'_, T> {
+    /// # Safety
+    ///
+    /// The entry must be in lookup, and not hashed yet.
+    unsafe fn leave(self, note: Note) {
+        let dentry = self.0.as_ptr();
+        // SAFETY: alive, and nobody else touches it while it is in lookup; both fields are the
+        // filesystem's, and no code of the VFS looks into them.
+        unsafe {
+            (*dentry).d_time = note.version;
+            (*dentry).d_fsdata = ptr::without_provenance_mut(note.place.get());
+        }
+    }
+
+    /// Takes the note out.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold the parent exclusively, and the entry must be hashed, or in lookup by
+    /// the caller.
+    pub(crate) unsafe fn take_note(self) -> Option<Note> {
+        let dentry = self.0.as_ptr();
+        // SAFETY: alive; who writes it has the entry, or the parent, alone. `__d_alloc` clears it.
+        let place = NonZeroUsize::new(unsafe { (*dentry).d_fsdata }.addr())?;
+        // SAFETY: as above; written where the other one was.
+        let version = unsafe { (*dentry).d_time };
+        // SAFETY: as above.
+        unsafe { (*dentry).d_fsdata = ptr::null_mut() };
+        Some(Note { place, version })
+    }
+}
+
 /// An entry that is being looked up. Others that want the same name wait for it.
-pub struct Unhashed<'a, T: FileSystem>(Child<'a, T>, Brand<'a>);
+pub struct Unhashed<'a, T: FileSystem> {
+    child: Child<'a, T>,
+    for_create: bool,
+    brand: Brand<'a>,
+}
 
 /// What a lookup found: made by [`Unhashed::splice_alias`].
 pub struct Found<'a, T: FileSystem>(Option<ARef<Dentry<T>>>, Brand<'a>);
@@ -269,14 +338,36 @@ impl<'a, T: FileSystem> Unhashed<'a, T> {
     /// # Safety
     ///
     /// The dentry must be the argument of a running `lookup`, given once.
-    pub(crate) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { Child::from_raw(ptr) }, PhantomData)
+    pub(crate) unsafe fn from_raw(ptr: *mut bindings::dentry, flags: u32) -> Self {
+        Self {
+            // SAFETY: the caller's promise.
+            child: unsafe { Child::from_raw(ptr) },
+            for_create: flags & bindings::LOOKUP_CREATE != 0,
+            brand: PhantomData,
+        }
     }
 
     /// The name.
     pub fn name(&self) -> &'a [u8] {
-        self.0.name()
+        self.child.name()
+    }
+
+    /// Whether the name will be made at once if it is not there, as far as the VFS can say: for
+    /// `open` with `O_CREAT`, `mkdir`, the new name of `rename` and the like. Nobody else looks a
+    /// name of the directory up then.
+    pub fn is_for_create(&self) -> bool {
+        self.for_create
+    }
+
+    /// Gives the name no inode, and leaves a note for whoever gives it one.
+    ///
+    /// # Errors
+    ///
+    /// As [`splice_alias`](Self::splice_alias), though none is known of a name without an inode.
+    pub fn absent(self, note: Note) -> Result<Found<'a, T>> {
+        // SAFETY: in lookup by this call, and not spent yet: so not hashed.
+        unsafe { self.child.leave(note) };
+        self.splice_alias(None)
     }
 
     /// Gives the name its inode, or none.
@@ -286,12 +377,12 @@ impl<'a, T: FileSystem> Unhashed<'a, T> {
     /// `ELOOP` or `ESTALE` if the inode is a directory that would become its own ancestor.
     pub fn splice_alias(self, inode: Option<ARef<INode<T>>>) -> Result<Found<'a, T>> {
         if let Some(inode) = &inode {
-            self.0.same_super_block(inode.as_ptr())?;
+            self.child.same_super_block(inode.as_ptr())?;
         }
         let inode = inode.map_or(ptr::null_mut(), |i| ARef::into_raw(i).as_ptr().cast());
         // SAFETY: the dentry is the one being looked up, and spent with this; the reference to the
         // inode is given away, even on failure.
-        let alias = from_err_ptr(unsafe { bindings::d_splice_alias(inode, self.0.as_ptr()) })?;
+        let alias = from_err_ptr(unsafe { bindings::d_splice_alias(inode, self.child.as_ptr()) })?;
         Ok(Found(
             NonNull::new(alias).map(|alias| {
                 // SAFETY: another dentry to be used in place of ours, with a reference for us.
@@ -310,7 +401,7 @@ impl<T: FileSystem> Found<'_, T> {
 }
 
 /// An entry for a name that does not exist, in a directory that is locked exclusively.
-pub struct Negative<'a, T: FileSystem>(Child<'a, T>, Brand<'a>);
+pub struct Negative<'a, T: FileSystem>(Child<'a, T>, Option<Note>, Brand<'a>);
 
 /// The evidence that a [`Negative`] got its inode.
 pub struct Instantiated<'a>(Brand<'a>);
@@ -325,7 +416,16 @@ impl<'a, T: FileSystem> Negative<'a, T> {
     /// given once.
     pub(crate) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
         // SAFETY: the caller's promise.
-        Self(unsafe { Child::from_raw(ptr) }, PhantomData)
+        let child = unsafe { Child::from_raw(ptr) };
+        // SAFETY: such operations hold the parent exclusively, and the entry was looked up under
+        // the same lock.
+        let note = unsafe { child.take_note() };
+        Self(child, note, PhantomData)
+    }
+
+    /// What the lookup of the name left for this operation, if it left anything.
+    pub fn note(&self) -> Option<Note> {
+        self.1
     }
 
     /// The name.

@@ -21,7 +21,7 @@ use crate::check;
 use crate::compare::{self, words, Verdict};
 use crate::model::{Model, Slot};
 use crate::run::BEGIN;
-use crate::step::{act, draw, Did, Op, Taste};
+use crate::step::{act, act_told, draw, look, Did, Op, Taste};
 use engine::env::Media;
 use engine::state::{Mode, State};
 use format::inode::FLAG_TRUNCATING;
@@ -334,7 +334,9 @@ pub fn workload(
         match &event {
             Event::Do(op) => {
                 let lsn = state.lsn().raw();
-                let did = act(&mut state, model, op, BEGIN + n).map_err(tell)?;
+                // Every other name is looked for first, as the VFS does.
+                let vacancy = (n % 2 == 0).then(|| look(&mut state, op)).flatten();
+                let did = act_told(&mut state, model, op, BEGIN + n, vacancy).map_err(tell)?;
                 let kept = moments.take();
                 let name = format!("{op:?}");
                 hear(name.split_whitespace().next().unwrap_or(""), &kept);

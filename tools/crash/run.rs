@@ -6,7 +6,7 @@
 use crate::check;
 use crate::compare::{self, words, Verdict};
 use crate::model::Model;
-use crate::step::{act, draw, Did, Op, Taste};
+use crate::step::{act_told, draw, Did, Negatives, Op, Taste};
 use engine::mkfs::{mkfs, Options};
 use engine::state::{Mode, State};
 use format::Blocks;
@@ -124,6 +124,7 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
     let mut last: VecDeque<String> = VecDeque::new();
     let mut state = Some(mount(ram, &model, &mut seen)?);
     let mut taste = plan.taste;
+    let mut negatives = Negatives::new(plan.seed ^ 0x6e65);
     for n in 0..plan.ops {
         let tell = |what: String, last: &VecDeque<String>| {
             let tail: Vec<_> = last.iter().cloned().collect();
@@ -154,6 +155,7 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
                 seen.crashes += 1;
             }
             drop(state.take());
+            negatives.clear();
             let mut fresh = mount(ram, &model, &mut seen).map_err(|what| tell(what, &last))?;
             if compare::space(&fresh, &model) != space {
                 return Err(tell("the blocks of chunks changed".into(), &last));
@@ -167,7 +169,10 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
         if last.len() > 12 {
             last.pop_front();
         }
-        let did = act(live, &mut model, &op, BEGIN + n).map_err(|what| tell(what, &last))?;
+        let vacancy = negatives.take(live, &op);
+        let did = act_told(live, &mut model, &op, BEGIN + n, vacancy)
+            .map_err(|what| tell(what, &last))?;
+        negatives.see(live, &model, &op);
         match did {
             Did::All => seen.done += 1,
             Did::Refused => seen.refused += 1,

@@ -9,9 +9,11 @@
 
 mod act;
 mod draw;
+mod negative;
 
-pub use act::{act, Did};
+pub use act::{act, act_told, Did};
 pub use draw::{draw, Taste};
+pub use negative::{look, Negatives};
 
 use crate::model::New;
 use engine::plan::Existing;
@@ -106,6 +108,15 @@ impl Op {
             | Self::Preallocate { ino, .. }
             | Self::Punch { ino, .. }
             | Self::Reap { ino } => Some(*ino),
+            _ => None,
+        }
+    }
+
+    /// The name that it makes, and in which directory.
+    pub fn new_name(&self) -> Option<(u64, &[u8])> {
+        match self {
+            Self::Create { dir, name, .. } | Self::Link { dir, name, .. } => Some((*dir, name)),
+            Self::Rename { to, .. } => Some((to.0, &to.1)),
             _ => None,
         }
     }

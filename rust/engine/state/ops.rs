@@ -5,13 +5,13 @@
 
 use super::State;
 use crate::apply::{self, Owners};
-use crate::dir;
+use crate::dir::{self, Vacancy};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::{self, At, Piece};
 use crate::inode::InodeObject;
 use crate::locked::{Locked, Work};
-use crate::plan::{self, Existing, NewInode};
+use crate::plan::{self, Existing, NewInode, NewName};
 use crate::record::Record;
 use crate::series;
 use crate::space::FreeMap;
@@ -204,6 +204,20 @@ impl State<'_> {
         })
     }
 
+    /// What a lookup that finds nothing can say to whoever makes the name; nothing, if it is there.
+    pub fn vacancy(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Vacancy>> {
+        let mut who = Owners::default();
+        who.add_inode(dir)?;
+        self.with(&who, None, |env, locked| {
+            let dir = locked.inode(dir)?;
+            if !dir.is_dir() {
+                return Err(Error::NotDirectory);
+            }
+            let slot = dir::slot_loading(env, dir, name)?;
+            Ok(Vacancy::of(dir, &slot))
+        })
+    }
+
     /// Calls `f` with cookie, name, inode and kind of the entries from cookie `from` on.
     pub fn readdir(
         &mut self,
@@ -238,23 +252,40 @@ impl State<'_> {
         new: &NewInode,
         target: &[u8],
     ) -> Result<Ino> {
-        let home = dir.group().ok_or(Error::Invalid)?;
+        self.create_as(&(dir, name).into(), group, new, target)
+    }
+
+    /// [`State::create`] of a name that somebody may have looked for.
+    pub fn create_as(
+        &mut self,
+        name: &NewName<'_>,
+        group: Option<Group>,
+        new: &NewInode,
+        target: &[u8],
+    ) -> Result<Ino> {
+        let home = name.dir.group().ok_or(Error::Invalid)?;
         let group = group.unwrap_or(home);
         let mut owners = |_: &mut Self| {
             let mut who = Owners::default();
-            who.add_inode(dir)?;
+            who.add_inode(name.dir)?;
             who.add_group(group)?;
             Ok(who)
         };
         self.run(&mut owners, &mut |env, locked, work| {
-            plan::plan_create(env, locked, work, Some((dir, name)), group, new, target)
+            plan::plan_create(env, locked, work, Some(name), group, new, target)
         })
     }
 
     /// Adds a name.
     pub fn link(&mut self, dir: Ino, name: &[u8], ino: Ino, time: u64) -> Result {
-        self.run(&mut |_| Self::two(dir, ino), &mut |env, locked, work| {
-            plan::plan_link(env, locked, work, dir, name, ino, time)
+        self.link_as(&(dir, name).into(), ino, time)
+    }
+
+    /// [`State::link`] to a name that somebody may have looked for.
+    pub fn link_as(&mut self, name: &NewName<'_>, ino: Ino, time: u64) -> Result {
+        let mut owners = |_: &mut Self| Self::two(name.dir, ino);
+        self.run(&mut owners, &mut |env, locked, work| {
+            plan::plan_link(env, locked, work, name, ino, time)
         })
     }
 
@@ -293,11 +324,22 @@ impl State<'_> {
         existing: Existing,
         time: u64,
     ) -> Result {
+        self.rename_as(from, &to.into(), existing, time)
+    }
+
+    /// [`State::rename`] to a name that somebody may have looked for.
+    pub fn rename_as(
+        &mut self,
+        from: (Ino, &[u8]),
+        to: &NewName<'_>,
+        existing: Existing,
+        time: u64,
+    ) -> Result {
         let mut owners = |state: &mut Self| {
             let ino = state.lookup(from.0, from.1)?;
-            let mut who = Self::two(from.0, to.0)?;
+            let mut who = Self::two(from.0, to.dir)?;
             who.add_inode(ino)?;
-            match state.lookup(to.0, to.1) {
+            match state.lookup(to.dir, to.name) {
                 Ok(victim) => who.add_inode(victim)?,
                 Err(Error::NotFound) => {}
                 Err(error) => return Err(error),

@@ -13,7 +13,8 @@ use super::{attr::FileAttr, Exclusive, Fiemap, INode, Iattr, Locked, Object, Sha
 use crate::{
     bindings,
     dentry::{
-        Child, Dentry, Found, Instantiated, Made, Negative, Opened, Positive, Tmpfile, Unhashed,
+        Child, Dentry, Found, Instantiated, Made, Negative, Note, Opened, Positive, Tmpfile,
+        Unhashed,
     },
     idmap::Idmap,
     mode::{Device, Mode},
@@ -357,6 +358,8 @@ pub struct Rename<'a, T: FileSystem> {
     pub to_dir: Locked<'a, T, Exclusive>,
     /// The new name; what it names now, if anything, is replaced or exchanged.
     pub to: Child<'a, T>,
+    /// What the lookup of the new name left for this operation, if it left anything.
+    pub to_note: Option<Note>,
     /// How.
     pub flags: RenameFlags,
 }

@@ -70,14 +70,14 @@ impl<U: Operations> Tables<U> {
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
-        _flags: c_uint,
+        flags: c_uint,
     ) -> *mut bindings::dentry {
         // SAFETY: a filled inode of ours.
         let dir = unsafe { INode::from_raw(dir) };
         // SAFETY: the VFS holds its lock shared at least.
         let dir = unsafe { Locked::new(dir) };
         // SAFETY: the dentry is being looked up by this call.
-        let dentry = unsafe { Unhashed::from_raw(dentry) };
+        let dentry = unsafe { Unhashed::from_raw(dentry, flags) };
         if dentry.name().len() > U::FileSystem::NAME_MAX as usize {
             return Error::from(ENAMETOOLONG).to_ptr();
         }
@@ -275,6 +275,8 @@ impl<U: Operations> Tables<U> {
         // SAFETY: alive for the call.
         let idmap = unsafe { Idmap::from_raw(idmap) };
         result(RenameFlags::new(flags).and_then(|flags| {
+            // SAFETY: the parent is locked, so the name stays.
+            let to = unsafe { Child::from_raw(to) };
             let rename = Rename {
                 // SAFETY: the VFS holds its lock exclusively.
                 from_dir: unsafe { Locked::new(from_dir) },
@@ -282,8 +284,9 @@ impl<U: Operations> Tables<U> {
                 from: unsafe { Positive::from_raw(from) }?,
                 // SAFETY: the VFS holds its lock exclusively.
                 to_dir: unsafe { Locked::new(to_dir) },
-                // SAFETY: the parent is locked, so the name stays.
-                to: unsafe { Child::from_raw(to) },
+                to,
+                // SAFETY: the parent is locked, and the entry was looked up under the same lock.
+                to_note: unsafe { to.take_note() },
                 flags,
             };
             U::rename(idmap, rename)

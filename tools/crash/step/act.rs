@@ -5,8 +5,9 @@
 use super::{fill, Op};
 use crate::compare::{self, words, Verdict};
 use crate::model::{Model, BLOCK};
+use engine::dir::Vacancy;
 use engine::error::Error;
-use engine::plan::NewInode;
+use engine::plan::{NewInode, NewName};
 use engine::state::State;
 use format::log::{self, SetAttr};
 use format::{FileBlock, FileSize, Group, Ino};
@@ -41,7 +42,18 @@ fn same<T>(is: Result<T, Error>, should: Result<(), Error>) -> Verdict<Result<T,
 
 /// Does `op` to both, at `time`, and compares what it touched.
 pub fn act(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict<Did> {
-    let done = both(state, model, op, time)?;
+    act_told(state, model, op, time, None)
+}
+
+/// [`act()`], where somebody may have looked for the name that `op` makes.
+pub fn act_told(
+    state: &mut State<'_>,
+    model: &mut Model,
+    op: &Op,
+    time: u64,
+    vacancy: Option<Vacancy>,
+) -> Verdict<Did> {
+    let done = both(state, model, op, time, vacancy)?;
     if done == Did::Wanting {
         // The caller knows why, and compares.
         return Ok(done);
@@ -58,7 +70,19 @@ pub fn act(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verd
     Ok(done)
 }
 
-fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict<Did> {
+fn both(
+    state: &mut State<'_>,
+    model: &mut Model,
+    op: &Op,
+    time: u64,
+    vacancy: Option<Vacancy>,
+) -> Verdict<Did> {
+    let named = op.new_name().map(|(dir, name)| NewName {
+        dir: Ino::new(dir),
+        name,
+        vacancy,
+    });
+    let nameless = || "no name".to_string();
     let end = |result: Result<(), Did>| result.err().unwrap_or(Did::All);
     match op {
         Op::Create {
@@ -77,7 +101,7 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
                 ..NewInode::default()
             };
             let group = group.map(Group::new);
-            let is = state.create(Ino::new(*dir), name, group, &inode, &new.target);
+            let is = state.create_as(&named.ok_or_else(nameless)?, group, &inode, &new.target);
             match same(is, model.may_create(*dir, name, new))? {
                 Ok(ino) => {
                     if model.nodes.contains_key(&ino.raw()) {
@@ -91,7 +115,7 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             }
         }
         Op::Link { dir, name, ino } => {
-            let is = state.link(Ino::new(*dir), name, Ino::new(*ino), time);
+            let is = state.link_as(&named.ok_or_else(nameless)?, Ino::new(*ino), time);
             atomic(model, is, |model| model.link(*dir, name, *ino, time)).map(end)
         }
         Op::Unlink {
@@ -114,12 +138,8 @@ fn both(state: &mut State<'_>, model: &mut Model, op: &Op, time: u64) -> Verdict
             Ok(did.err().unwrap_or(Did::All))
         }
         Op::Rename { from, to, existing } => {
-            let is = state.rename(
-                (Ino::new(from.0), &from.1),
-                (Ino::new(to.0), &to.1),
-                *existing,
-                time,
-            );
+            let old = (Ino::new(from.0), &from.1[..]);
+            let is = state.rename_as(old, &named.ok_or_else(nameless)?, *existing, time);
             let should =
                 |model: &mut Model| model.rename((from.0, &from.1), (to.0, &to.1), *existing, time);
             atomic(model, is, should).map(end)

@@ -192,7 +192,8 @@ impl Hand<'_, '_> {
         let (ino, group) = (dir.ino(), home(dir.ino())?);
         let payload = 64 + name.len() as u64;
         self.run(&[dir], Some(&born), payload, &mut |env, locked, work| {
-            plan::plan_create(env, locked, work, Some((ino, name)), group, &new, &[])
+            let named = (ino, name).into();
+            plan::plan_create(env, locked, work, Some(&named), group, &new, &[])
         })?;
         Ok(born)
     }
@@ -209,7 +210,15 @@ impl Hand<'_, '_> {
         let payload = 64 + to.len() as u64;
         self.run(&[dir, file], None, payload, &mut |env, locked, work| {
             let existing = plan::Existing::Replace;
-            plan::plan_rename(env, locked, work, (ino, from), (ino, to), existing, 3)
+            plan::plan_rename(
+                env,
+                locked,
+                work,
+                (ino, from),
+                &(ino, to).into(),
+                existing,
+                3,
+            )
         })
     }
 
