@@ -167,6 +167,14 @@ pub struct Core {
     pub reserved: [u8; 23],
 }
 
+impl Core {
+    /// A core of which each eight bytes are those of `word`: of zero, the core of no inode.
+    #[inline]
+    pub fn filled(word: u64) -> Self {
+        zerocopy::transmute!([word; core::mem::size_of::<Self>() / 8])
+    }
+}
+
 /// A chunk of nodes: blocks of the owner NODES in the reverse map, and which of them hold a node.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,

@@ -31,10 +31,10 @@ use engine::space::Run;
 use format::units::{index, HUGE_BLOCKS};
 use format::{Block, Blocks, FileBlock};
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use vfs::error::EOPNOTSUPP;
 use vfs::iomap::{Map, Mapping, Purpose, Request};
 use vfs::mmap::{Fault, Faults, Order, Outcome};
+use vfs::pool::Counted;
 
 impl Faults for Ferrox {
     fn fault(fault: &mut Fault<'_, Self>) -> Outcome {
@@ -173,7 +173,7 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
 
 /// Blocks for a hole. Half a huge page serves nobody, and space is not made for it by waiting: the
 /// core comes again for a small one.
-fn take(mount: &Mount, owner: &Arc<Owner>, want: Blocks, goal: Option<Block>) -> Result<Run> {
+fn take(mount: &Mount, owner: &Counted<Owner>, want: Blocks, goal: Option<Block>) -> Result<Run> {
     if want.raw() < HUGE_BLOCKS {
         return place::take(mount, owner, want, goal);
     }

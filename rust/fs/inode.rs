@@ -20,13 +20,13 @@ use format::log::{self, SetAttr};
 use format::Ino;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::Arc;
 use vfs::dentry::Dentry;
 use vfs::idmap::Idmap;
 use vfs::inode::{
     Exclusive, Fiemap, Flags, Got, Iattr, Locked, Nature, Params, Special, Stat, TimeUpdate,
 };
 use vfs::mode::Device;
+use vfs::pool::Counted;
 use vfs::sync::NoFs;
 use vfs::time::Timespec;
 use vfs::{inode, SuperBlock};
@@ -40,11 +40,11 @@ pub(crate) type Object = vfs::inode::Object<Ferrox>;
 /// What each VFS inode owns.
 pub(crate) struct InodeData {
     /// The owner object.
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Counted<Owner>,
 }
 
 impl InodeData {
-    pub(crate) fn new(owner: Arc<Owner>) -> impl PinInit<Self> {
+    pub(crate) fn new(owner: Counted<Owner>) -> impl PinInit<Self> {
         owner.set_in_core(true);
         init!(Self { owner })
     }
@@ -56,7 +56,7 @@ pub(crate) fn mount(inode: &Object) -> &Mount {
 }
 
 /// The owner of an inode.
-pub(crate) fn owner(inode: &Object) -> &Arc<Owner> {
+pub(crate) fn owner(inode: &Object) -> &Counted<Owner> {
     &inode.data().owner
 }
 

@@ -36,6 +36,7 @@ use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::str::CString;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
+use vfs::pool::Counted;
 use vfs::shrinker::{Shrink, Shrinker};
 use vfs::sync::{new_mutex, Mutex};
 
@@ -43,7 +44,7 @@ use vfs::sync::{new_mutex, Mutex};
 #[pin_data]
 pub(crate) struct Larder {
     #[pin]
-    table: Mutex<RBTree<u64, Arc<Owner>>>,
+    table: Mutex<RBTree<u64, Counted<Owner>>>,
     /// Their nodes, as of when each came in or was asked last.
     nodes: Atomic<i64>,
     /// The group that is asked next.
@@ -63,14 +64,14 @@ impl Larder {
         })
     }
 
-    fn try_after(&self, ino: Ino) -> Option<Arc<Owner>> {
+    fn try_after(&self, ino: Ino) -> Option<Counted<Owner>> {
         let from = ino.raw().checked_add(1)?;
         let table = self.table.try_lock()?;
         let cursor = table.cursor_lower_bound(&from)?;
         Some(cursor.current().1.clone())
     }
 
-    fn after(&self, ino: Ino) -> Option<Arc<Owner>> {
+    fn after(&self, ino: Ino) -> Option<Counted<Owner>> {
         let from = ino.raw().checked_add(1)?;
         let table = self.table.lock();
         let cursor = table.cursor_lower_bound(&from)?;
@@ -88,7 +89,7 @@ impl Mount {
     /// Puts an owner into the larder, if it has a tree and is not there yet. The map lock is held,
     /// in a scope without allocations that enter a filesystem. Without memory it stays outside: its
     /// nodes go with its inode then.
-    pub(crate) fn shelve(&self, owner: &Arc<Owner>, object: &InodeObject) {
+    pub(crate) fn shelve(&self, owner: &Counted<Owner>, object: &InodeObject) {
         if object.fork() != Fork::Tree || owner.is_shelved() {
             return;
         }
@@ -109,7 +110,7 @@ impl Mount {
     }
 
     /// The VFS inode of an owner goes.
-    pub(crate) fn unshelve(&self, owner: &Arc<Owner>) {
+    pub(crate) fn unshelve(&self, owner: &Counted<Owner>) {
         owner.set_in_core(false);
         if owner.is_shelved() {
             self.take_off(owner);
@@ -117,14 +118,16 @@ impl Mount {
     }
 
     /// Takes an owner out of the larder. Another of the same number stays.
-    fn take_off(&self, owner: &Arc<Owner>) {
+    fn take_off(&self, owner: &Counted<Owner>) {
         if !owner.set_shelved(false) {
             return;
         }
         self.recount(owner, 0);
         let ino = owner.ino().raw();
         let mut table = self.larder.table.lock();
-        let same = table.get(&ino).is_some_and(|held| Arc::ptr_eq(held, owner));
+        let same = table
+            .get(&ino)
+            .is_some_and(|held| Counted::ptr_eq(held, owner));
         let old = if same { table.remove(&ino) } else { None };
         drop(table);
         drop(old);
@@ -199,7 +202,7 @@ impl Mount {
         freed
     }
 
-    fn ask(&self, owner: &Arc<Owner>, done: Epoch, wanted: usize) -> usize {
+    fn ask(&self, owner: &Counted<Owner>, done: Epoch, wanted: usize) -> usize {
         let Some(mut map) = owner.map.try_write() else {
             return 0;
         };

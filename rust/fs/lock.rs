@@ -32,12 +32,12 @@ use crate::owner::{Known, Owner};
 use engine::inode::InodeObject;
 use engine::locked::{Locked, MAX_GROUPS, MAX_INODES};
 use format::{Group, Ino};
-use kernel::sync::Arc;
+use vfs::pool::Counted;
 use vfs::sync::{Nesting, RwSemaphore, WriteGuard};
 
 /// Whom an operation needs.
 pub(crate) struct Needs<'a> {
-    owners: [Option<&'a Arc<Owner>>; MAX_INODES],
+    owners: [Option<&'a Counted<Owner>>; MAX_INODES],
     groups: [Option<Group>; MAX_GROUPS],
 }
 
@@ -51,7 +51,7 @@ impl<'a> Needs<'a> {
     }
 
     /// An inode with its group; naming one twice is fine.
-    pub(crate) fn owner(&mut self, owner: &'a Arc<Owner>) -> &mut Self {
+    pub(crate) fn owner(&mut self, owner: &'a Counted<Owner>) -> &mut Self {
         if self.owners().any(|other| other.ino() == owner.ino()) {
             return self;
         }
@@ -85,14 +85,14 @@ impl<'a> Needs<'a> {
     }
 
     /// The inodes, in the order in which they were named.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = &'a Arc<Owner>> + '_ {
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &'a Counted<Owner>> + '_ {
         self.owners.iter().map_while(|owner| *owner)
     }
 
     /// Sorts both lists into locking order.
     fn sort(&mut self) {
         // At most eight of each: insertion sort, without a panic in it.
-        let key = |owner: &Option<&Arc<Owner>>| owner.map_or(u64::MAX, |o| o.ino().raw());
+        let key = |owner: &Option<&Counted<Owner>>| owner.map_or(u64::MAX, |o| o.ino().raw());
         sort_by(&mut self.owners, key);
         sort_by(&mut self.groups, |group| {
             group.map_or(u64::MAX, |g| g.raw().into())

@@ -41,6 +41,7 @@ use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
 use kernel::sync::Arc;
 use vfs::mode::Device;
 use vfs::pmem::Region;
+use vfs::pool::Pool;
 use vfs::sync::{new_mutex, Mutex, PerCpuRwSemaphore};
 
 /// Superblock and group tree: what only a checkpoint changes.
@@ -141,6 +142,8 @@ pub(crate) struct Mount {
     pub(crate) area: Mutex<Option<AreaWriter>>,
     pub(crate) groups: KVVec<Pin<KBox<Slot>>>,
     pub(crate) rings: KVec<Pin<KBox<RingSlot>>>,
+    /// Where owners are made.
+    pub(crate) owners: Pool<Owner>,
     /// Blocks kept for files that grow.
     pub(crate) windows: KVec<Pin<KBox<Window>>>,
     #[pin]
@@ -192,6 +195,7 @@ impl Mount {
     pub(crate) fn new(
         region: &mut Option<Region>,
         (name, device): (CString, Device),
+        owners: Pool<Owner>,
         mut parts: memory::Box<Parts>,
         writable: bool,
         norecovery: bool,
@@ -206,6 +210,7 @@ impl Mount {
             region,
             name: Some(name),
             device,
+            owners: Some(owners),
             geometry: Some(geometry),
             parts: Some(parts),
             cover: Some(cover),
@@ -223,7 +228,7 @@ impl Mount {
     #[inline(never)]
     fn keep(&self, mut unsettled: memory::Vec<memory::Box<InodeObject>>) -> Result {
         while let Some(object) = unsettled.pop() {
-            let owner = Owner::vacant(object.ino())?;
+            let owner = Owner::vacant(&self.owners, object.ino())?;
             *owner.map.write() = object.into_inner();
             let mut seat = None;
             self.lingering.reserve(&mut seat)?;
@@ -301,6 +306,7 @@ struct Made<'a> {
     region: &'a mut Option<Region>,
     name: Option<CString>,
     device: Device,
+    owners: Option<Pool<Owner>>,
     geometry: Option<memory::Box<Geometry>>,
     parts: Option<memory::Box<Parts>>,
     cover: Option<Pin<KBox<Cover>>>,
@@ -345,6 +351,7 @@ impl Made<'_> {
                 groups: core::mem::replace(&mut made.groups, KVVec::new()),
                 rings: core::mem::replace(&mut made.rings, KVec::new()),
                 windows: window::table()?,
+                owners: made.owners.take().ok_or(EINVAL)?,
                 lingering <- Lingering::new(),
                 larder <- Larder::new(),
                 charged: Atomic::new(0),

@@ -47,6 +47,7 @@ use vfs::error::ENAMETOOLONG;
 use vfs::idmap::Idmap;
 use vfs::inode::{Blank, Exclusive, Filled, Iattr, Locked, Rename, Shared, Stat, TimeUpdate};
 use vfs::mode::{Device, Mode};
+use vfs::pool::Counted;
 use vfs::sync::NoFs;
 
 /// A directory whose `i_rwsem` is held exclusively.
@@ -269,7 +270,7 @@ fn make(
         time: time(now),
         ..NewInode::default()
     };
-    let born = Owner::vacant(Ino::new(0))?;
+    let born = Owner::vacant(&mount.owners, Ino::new(0))?;
     born.map.write().foresee(target.len())?;
     let parent = home(Ino::new(dir.ino()))?;
     let first = match mode.bits() & format::inode::S_IFMT {
@@ -313,7 +314,7 @@ fn fill(
     mount: &Mount,
     blank: Blank<Ferrox>,
     ino: Ino,
-    owner: kernel::sync::Arc<Owner>,
+    owner: Counted<Owner>,
 ) -> Result<Filled<Ferrox>> {
     let mut params = inode::params(mount, &mut owner.map.write())?;
     // As `init_owner` gave them to the blank, and the blank to the record.

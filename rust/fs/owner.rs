@@ -2,7 +2,7 @@
 
 //! Owner objects behind their locks.
 //!
-//! The engine's [`InodeObject`] lives in an [`Owner`], which the VFS inode holds by an `Arc`. It
+//! The engine's [`InodeObject`] lives in an [`Owner`], which the VFS inode holds by a [`Counted`]. It
 //! outlives the VFS inode while nodes of it wait for a checkpoint: then the mount's table
 //! ([`Lingering`]) holds it too, and an inode that comes back into core finds it there.
 //!
@@ -11,16 +11,18 @@
 //! [`Owner::map`] is the inode's *map lock*; [`Slot::object`] the group lock; [`Slot::free`] the
 //! group's small lock. Their order is stated in `lock.rs`.
 
+use core::hint::black_box;
 use engine::group::GroupObject;
 use engine::inode::InodeObject;
 use engine::space::FreeMap;
 use format::group::Item;
+use format::inode::Core;
 use format::{Group, Ino};
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
 use kernel::static_lock_class;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::Arc;
+use vfs::pool::{Counted, Pool};
 use vfs::sync::{new_mutex, Mutex, RwSemaphore};
 
 /// One inode's owner object.
@@ -45,21 +47,19 @@ pub(crate) struct Owner {
 impl Owner {
     /// An owner with a vacant object of that number; zero for one that is not decided yet. What it
     /// is, is said behind the lock: an object is too large to be handed about on the stack.
-    pub(crate) fn vacant(ino: Ino) -> Result<Arc<Self>> {
-        let object = InodeObject::new(ino, Default::default());
+    pub(crate) fn vacant(pool: &Pool<Self>, ino: Ino) -> Result<Counted<Self>> {
+        // If the compiler knew that it is zero, it would call `memset` for the 18 words of it.
+        let object = InodeObject::new(ino, Core::filled(black_box(0)));
         let ino = ino.raw();
-        Arc::pin_init(
-            pin_init!(Self {
-                map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
-                ino: Atomic::new(ino),
-                listed: Atomic::new(false),
-                ended: Atomic::new(false),
-                in_core: Atomic::new(false),
-                shelved: Atomic::new(false),
-                counted: Atomic::new(0),
-            }),
-            GFP_KERNEL,
-        )
+        Ok(pool.share(pin_init!(Self {
+            map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
+            ino: Atomic::new(ino),
+            listed: Atomic::new(false),
+            ended: Atomic::new(false),
+            in_core: Atomic::new(false),
+            shelved: Atomic::new(false),
+            counted: Atomic::new(0),
+        }))?)
     }
 
     /// A VFS inode has it from now on, or no more.
@@ -113,11 +113,11 @@ impl Owner {
 #[pin_data]
 pub(crate) struct Lingering {
     #[pin]
-    table: Mutex<RBTree<u64, Arc<Owner>>>,
+    table: Mutex<RBTree<u64, Counted<Owner>>>,
 }
 
 /// Room for one owner in the table.
-pub(crate) type Seat = RBTreeNodeReservation<u64, Arc<Owner>>;
+pub(crate) type Seat = RBTreeNodeReservation<u64, Counted<Owner>>;
 
 impl Lingering {
     /// An empty table.
@@ -137,7 +137,7 @@ impl Lingering {
     }
 
     /// Puts `owner` into the table; its map lock is held for writing.
-    pub(crate) fn add(&self, owner: &Arc<Owner>, seat: Seat) {
+    pub(crate) fn add(&self, owner: &Counted<Owner>, seat: Seat) {
         owner.listed.store(true, Relaxed);
         let node = seat.into_node(owner.ino().raw(), owner.clone());
         let old = self.table.lock().insert(node);
@@ -145,12 +145,12 @@ impl Lingering {
     }
 
     /// The owner of that number.
-    pub(crate) fn get(&self, ino: Ino) -> Option<Arc<Owner>> {
+    pub(crate) fn get(&self, ino: Ino) -> Option<Counted<Owner>> {
         self.table.lock().get(&ino.raw()).cloned()
     }
 
     /// The first owner whose number is larger than `ino`.
-    pub(crate) fn after(&self, ino: Ino) -> Option<Arc<Owner>> {
+    pub(crate) fn after(&self, ino: Ino) -> Option<Counted<Owner>> {
         let from = ino.raw().checked_add(1)?;
         let table = self.table.lock();
         let cursor = table.cursor_lower_bound(&from)?;
@@ -158,7 +158,7 @@ impl Lingering {
     }
 
     /// [`Lingering::after`], unless that had to wait.
-    pub(crate) fn try_after(&self, ino: Ino) -> Option<Arc<Owner>> {
+    pub(crate) fn try_after(&self, ino: Ino) -> Option<Counted<Owner>> {
         let from = ino.raw().checked_add(1)?;
         let table = self.table.try_lock()?;
         let cursor = table.cursor_lower_bound(&from)?;

@@ -21,7 +21,7 @@ use engine::{plan, series};
 use format::log::SetAttr;
 use format::{FileBlock, Ino};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use vfs::pool::Counted;
 
 /// How often an operation is tried again because the map changed under it.
 const TRIES: usize = 16;
@@ -35,7 +35,7 @@ impl Mount {
     /// an owner since the caller looked.
     pub(crate) fn publish(
         &self,
-        owner: &Arc<Owner>,
+        owner: &Counted<Owner>,
         pieces: &[Piece],
         attr: &SetAttr,
         check: &mut Guarded<'_>,
@@ -68,7 +68,7 @@ impl Mount {
     /// attributes that change with the last one, `attr` those with each.
     pub(crate) fn unmap(
         &self,
-        owner: &Arc<Owner>,
+        owner: &Counted<Owner>,
         from: FileBlock,
         to: FileBlock,
         attr: &SetAttr,
@@ -97,7 +97,7 @@ impl Mount {
     /// Whether one record can take away all that the file has in `from .. to`.
     pub(crate) fn fits_one_record(
         &self,
-        owner: &Arc<Owner>,
+        owner: &Counted<Owner>,
         from: FileBlock,
         to: FileBlock,
     ) -> Result<bool> {
@@ -105,7 +105,7 @@ impl Mount {
     }
 
     #[inline(never)]
-    fn tail(&self, owner: &Arc<Owner>, from: FileBlock, to: FileBlock) -> Result<FileBlock> {
+    fn tail(&self, owner: &Counted<Owner>, from: FileBlock, to: FileBlock) -> Result<FileBlock> {
         let _nofs = vfs::sync::NoFs::enter();
         let world = World::new(self);
         Ok(series::tail(&world, &mut owner.map.write(), from, to)?)
@@ -114,7 +114,7 @@ impl Mount {
     #[inline(never)]
     fn add_groups(
         &self,
-        owner: &Arc<Owner>,
+        owner: &Counted<Owner>,
         from: FileBlock,
         to: FileBlock,
         needs: &mut Needs<'_>,
@@ -144,7 +144,7 @@ impl Mount {
     }
 
     /// Changes attributes of an inode.
-    pub(crate) fn set_attr(&self, owner: &Arc<Owner>, attr: &SetAttr) -> Result {
+    pub(crate) fn set_attr(&self, owner: &Counted<Owner>, attr: &SetAttr) -> Result {
         let mut operation = Operation::new(80);
         operation.needs.owner(owner);
         operation.freeing = true;
@@ -154,7 +154,7 @@ impl Mount {
     }
 
     /// Finishes a truncation that a crash cut short, before the inode's first use.
-    pub(crate) fn finish_truncate(&self, owner: &Arc<Owner>) -> Result {
+    pub(crate) fn finish_truncate(&self, owner: &Counted<Owner>) -> Result {
         use format::inode::FLAG_TRUNCATING;
         let (size, flags) = {
             let object = owner.map.read();

@@ -7,6 +7,7 @@ use crate::inode::{self, INode, InodeData};
 use crate::larder;
 use crate::media::Pmem;
 use crate::mount::{total, Alive, Mount};
+use crate::owner::Owner;
 use crate::remount;
 use crate::sysfs::{self, Event};
 use crate::watch;
@@ -23,6 +24,7 @@ use vfs::context::{Context, Parameter};
 use vfs::dentry::Dentry;
 use vfs::inode::Object;
 use vfs::pmem::Region;
+use vfs::pool;
 use vfs::shrinker::Shrinker;
 use vfs::superblock::{Flags, New, Source, StatFs};
 use vfs::sysfs::Directory;
@@ -61,6 +63,7 @@ impl FileSystem for Ferrox {
     const NAME: &'static CStr = c"ferrox";
     const FLAGS: Flags = Flags::ALLOW_IDMAP.and(Flags::MGTIME);
     const SOURCE: Source = Source::BlockDevice;
+    const POOL: Option<pool::Spec> = Some(pool::Spec::of::<Owner>(c"ferrox_owner"));
 
     fn options(mounted: Option<&SuperBlock<Self>>) -> kernel::error::Result<Options> {
         Ok(Options {
@@ -247,6 +250,7 @@ fn fill(
     let mount = Mount::new(
         &mut region,
         (name, sb.device()),
+        sb.pool()?,
         parts,
         mode == Mode::Write,
         options.norecovery,

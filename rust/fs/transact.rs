@@ -35,7 +35,7 @@ use format::inode::{CHUNK_MAX, CHUNK_MIN};
 use format::{Blocks, Group};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Full, Relaxed};
-use kernel::sync::Arc;
+use vfs::pool::Counted;
 use vfs::sync::NoFs;
 
 /// Bytes of checkpoint area that an ordinary operation needs at most: two dozen whole nodes.
@@ -88,7 +88,7 @@ pub(crate) struct Operation<'a> {
     /// Whom it needs.
     pub(crate) needs: Needs<'a>,
     /// The inode that it brings into being: a vacant object, known to nobody.
-    pub(crate) born: Option<&'a Arc<Owner>>,
+    pub(crate) born: Option<&'a Counted<Owner>>,
     /// The most bytes of its record's payload.
     pub(crate) payload: u64,
     /// It frees something, and may use what is kept in hand.
@@ -107,7 +107,7 @@ impl<'a> Operation<'a> {
     }
 
     /// All inodes that it changes.
-    fn owners(&self) -> impl Iterator<Item = &'a Arc<Owner>> + '_ {
+    fn owners(&self) -> impl Iterator<Item = &'a Counted<Owner>> + '_ {
         Iterator::chain(self.needs.owners(), self.born)
     }
 }

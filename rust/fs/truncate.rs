@@ -33,10 +33,10 @@ use format::log::{SetAttr, SET_FLAGS, SET_SIZE};
 use format::units::{index, BLOCK_SIZE};
 use format::{FileBlock, FileSize};
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use vfs::dax;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
+use vfs::pool::Counted;
 
 /// No DAX entry is larger, or lies across a multiple of it.
 const ENTRY: u64 = 2 << 20;
@@ -84,7 +84,7 @@ pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
 /// its beginning: see [`zero_in_block`].
 pub(crate) fn zero_to_block_end(
     mount: &Mount,
-    owner: &Arc<Owner>,
+    owner: &Counted<Owner>,
     from: u64,
     to: u64,
 ) -> Result<bool> {
@@ -99,7 +99,11 @@ pub(crate) fn zero_to_block_end(
 /// whether anything was stored.
 ///
 /// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
-pub(crate) fn zero_in_block(mount: &Mount, owner: &Arc<Owner>, range: Range<u64>) -> Result<bool> {
+pub(crate) fn zero_in_block(
+    mount: &Mount,
+    owner: &Counted<Owner>,
+    range: Range<u64>,
+) -> Result<bool> {
     let len = range.end.saturating_sub(range.start);
     if len == 0 {
         return Ok(false);

@@ -27,6 +27,7 @@ use kernel::prelude::*;
 use kernel::static_lock_class;
 use kernel::sync::atomic::{Acquire, Relaxed, Release};
 use kernel::sync::Arc;
+use vfs::pool::Counted;
 use vfs::sync::NoFs;
 use vfs::work::{Job, Queue, Work};
 
@@ -43,7 +44,7 @@ const COMPANY: usize = 64;
 pub(crate) struct Doomed {
     ino: Ino,
     /// Its object, if it has been in core since the mount.
-    owner: Option<Arc<Owner>>,
+    owner: Option<Counted<Owner>>,
 }
 
 /// Makes checkpoints.
@@ -210,7 +211,7 @@ impl Mount {
     }
 
     /// Queues an inode without a name that leaves core.
-    pub(crate) fn doom(&self, owner: &Arc<Owner>) {
+    pub(crate) fn doom(&self, owner: &Counted<Owner>) {
         let ino = owner.ino();
         let next = Doomed {
             ino,
@@ -261,7 +262,7 @@ impl Mount {
     }
 
     /// The owner of an inode that is not in core: from the table, or from its group.
-    pub(crate) fn load_owner(&self, ino: Ino) -> Result<Arc<Owner>> {
+    pub(crate) fn load_owner(&self, ino: Ino) -> Result<Counted<Owner>> {
         if let Some(owner) = self.lingering.get(ino) {
             return Ok(owner);
         }
@@ -271,7 +272,7 @@ impl Mount {
         let slot = self.slot(number)?;
         let mut known = slot.object.write();
         let group = known.open(&world, number)?;
-        let owner = Owner::vacant(ino)?;
+        let owner = Owner::vacant(&self.owners, ino)?;
         // Nobody else knows it yet, so that its lock is free, whatever the order.
         owner
             .map
@@ -282,7 +283,7 @@ impl Mount {
     }
 
     /// Ends an orphan: its blocks, then its inode.
-    fn reap(&self, ino: Ino, owner: Option<Arc<Owner>>) -> Result {
+    fn reap(&self, ino: Ino, owner: Option<Counted<Owner>>) -> Result {
         let owner = match owner {
             Some(owner) => owner,
             None => self.load_owner(ino)?,

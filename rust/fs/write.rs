@@ -39,12 +39,12 @@ use format::units::{count, index, BLOCK_SIZE};
 use format::{Block, Blocks, FileBlock, FileSize};
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use vfs::dax;
 use vfs::file::Kiocb;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
 use vfs::pmem::Access;
+use vfs::pool::Counted;
 
 /// No piece crosses a multiple of this in the file.
 const UNIT: u64 = 2 << 20;
@@ -83,7 +83,7 @@ pub(crate) fn write(iocb: &mut Kiocb<'_, Ferrox>, from: &mut IovIterSource<'_>) 
 struct Writer<'a> {
     inode: Locked<'a, Ferrox, Exclusive>,
     mount: &'a Mount,
-    owner: &'a Arc<Owner>,
+    owner: &'a Counted<Owner>,
     no_wait: bool,
 }
 

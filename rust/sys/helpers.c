@@ -87,13 +87,22 @@ HELPER(void, inode_set_ctime)(struct inode *inode, time64_t sec, long nsec)
 	inode_set_ctime(inode, sec, nsec);
 }
 
+/*
+ * Nearly every filesystem is mounted from the first user namespace.  Its map
+ * is one extent, from all to the same, and cannot be written: no need to search.
+ */
+
 HELPER(uid_t, i_uid_read)(const struct inode *inode)
 {
+	if (i_user_ns(inode) == &init_user_ns)
+		return __kuid_val(inode->i_uid);
 	return i_uid_read(inode);
 }
 
 HELPER(gid_t, i_gid_read)(const struct inode *inode)
 {
+	if (i_user_ns(inode) == &init_user_ns)
+		return __kgid_val(inode->i_gid);
 	return i_gid_read(inode);
 }
 
@@ -165,6 +174,24 @@ HELPER(struct kmem_cache *, inode_cache_create)(const char *name,
 HELPER(void *, alloc_inode_sb)(struct super_block *sb, struct kmem_cache *cache)
 {
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+/* The slab cache of what a filesystem shares by counting. */
+
+HELPER(struct kmem_cache *, pool_cache_create)(const char *name,
+		unsigned int size, unsigned int align, void (*ctor)(void *))
+{
+	struct kmem_cache_args args = {
+		.align = align,
+		.ctor = ctor,
+	};
+
+	return kmem_cache_create(name, size, &args, SLAB_RECLAIM_ACCOUNT);
+}
+
+HELPER(void *, pool_cache_alloc)(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_KERNEL);
 }
 
 /* Superblock: freeze protection, state. */

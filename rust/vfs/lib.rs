@@ -19,6 +19,7 @@
 //! | [`export`] | `export_operations`: file handles |
 //! | [`mapping`], [`dax`], [`iomap`], [`mmap`], [`invalidate`] | a file's bytes without a page cache |
 //! | [`pmem`], [`block`] | the memory of a device, and the device |
+//! | [`pool`] | counted values in a slab cache of their own |
 //! | [`idmap`], [`cred`], [`mode`], [`time`], [`error`] | small words of the VFS's language |
 //! | [`sync`], [`work`], [`shrinker`], [`counter`], [`cpu`], [`clock`], [`random`], [`checksum`] | kernel services that the `kernel` crate lacks |
 //! | [`sysfs`] | files below `/sys/fs` |
@@ -47,6 +48,7 @@
 //! | `FileSystem::SuperData` | the superblock | in `kill_sb`, after the last inode |
 //! | `FileSystem::InodeData` | the inode's slab object | an RCU grace period after eviction, in a softirq |
 //! | target of a symbolic link | the inode's slab object | likewise |
+//! | a value of [`FileSystem::POOL`] | all [`pool::Counted`] of it | with the last of them |
 //! | `ARef<INode>`, `ARef<Dentry>` | whoever has it | `iput`, `dput`: may sleep |
 //! | operation tables | nobody: constants of the module | never |
 //!
@@ -97,6 +99,7 @@ pub mod mapping;
 pub mod mmap;
 pub mod mode;
 pub mod pmem;
+pub mod pool;
 pub mod random;
 pub mod registration;
 pub mod shrinker;

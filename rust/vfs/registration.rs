@@ -26,12 +26,13 @@
 use crate::{
     bindings, context,
     inode::Object,
+    pool,
     superblock::{self, FileSystem, Source},
 };
 use core::{marker::PhantomData, mem};
-use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, types::Opaque};
+use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, sync::Arc, types::Opaque};
 
-/// A registered type of filesystem, and the slab cache of its inodes.
+/// A registered type of filesystem, and the slab caches of its inodes and of what it shares.
 ///
 /// Registered when made, unregistered when dropped. The module cannot be unloaded while a
 /// filesystem of the type is mounted, since each mount holds it.
@@ -45,6 +46,7 @@ use kernel::{error::to_result, ffi::c_void, prelude::*, str::CStrExt, types::Opa
 #[pin_data(PinnedDrop)]
 pub struct Registration<T: FileSystem> {
     cache: Cache,
+    pool: Option<Arc<pool::Cache>>,
     #[pin]
     kind: Opaque<bindings::file_system_type>,
     _type: PhantomData<fn() -> T>,
@@ -60,6 +62,10 @@ impl<T: FileSystem> Registration<T> {
     pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             cache: Cache::new::<T>()?,
+            pool: match T::POOL {
+                Some(spec) => Some(pool::Cache::new(spec)?),
+                None => None,
+            },
             kind <- Opaque::try_ffi_init(|kind: *mut bindings::file_system_type| {
                 // SAFETY: memory for the structure, which is all zeroes to begin with.
                 unsafe { kind.write(pin_init::zeroed()) };
@@ -100,6 +106,21 @@ impl<T: FileSystem> Registration<T> {
         let this = unsafe { kernel::container_of!(kind, Self, kind) };
         // SAFETY: as above; the field never changes.
         unsafe { (*this).cache.0 }
+    }
+
+    /// The cache of what a registered type shares.
+    ///
+    /// # Safety
+    ///
+    /// `kind` must be the field of a registration of `T` that lives for `'a`.
+    pub(crate) unsafe fn pool<'a>(
+        kind: *mut bindings::file_system_type,
+    ) -> Option<&'a Arc<pool::Cache>> {
+        let kind: *const Opaque<bindings::file_system_type> = kind.cast();
+        // SAFETY: the caller's promise.
+        let this = unsafe { kernel::container_of!(kind, Self, kind) };
+        // SAFETY: as above; the field never changes.
+        unsafe { (*this).pool.as_ref() }
     }
 }
 

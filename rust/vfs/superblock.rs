@@ -33,6 +33,8 @@ use crate::{
     dentry::Dentry,
     export,
     inode::{Blank, Got, INode, Object},
+    pool::{self, Pool},
+    registration::Registration,
     time::Timespec,
 };
 use core::{
@@ -116,6 +118,10 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// The longest name in bytes; lookups of longer ones fail with `ENAMETOOLONG` unasked.
     const NAME_MAX: u32 = 255;
+
+    /// What the filesystem shares by counting, if it wants a slab cache for it: see
+    /// [`SuperBlock::pool`].
+    const POOL: Option<pool::Spec> = None;
 
     /// File handles for NFS and `open_by_handle_at`; none by default.
     const EXPORT: Option<export::Ops<Self>> = None;
@@ -321,6 +327,17 @@ impl<T: FileSystem, S> SuperBlock<T, S> {
     pub fn max_bytes(&self) -> i64 {
         // SAFETY: one word, that changes only in the state `New`.
         unsafe { (*self.as_ptr()).s_maxbytes }
+    }
+
+    /// Where the values are made that [`FileSystem::POOL`] is for. It may be kept with the mount.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if that is for another type, or for none: a bug of the filesystem.
+    pub fn pool<V>(&self) -> Result<Pool<V>> {
+        // SAFETY: the superblock's type is the one in a registration of `T`, which a mount keeps.
+        let cache = unsafe { Registration::<T>::pool((*self.as_ptr()).s_type) };
+        Pool::new(cache.ok_or(EINVAL)?.clone())
     }
 
     /// The device number that `stat` shows.

@@ -72,13 +72,6 @@ impl Finger {
     }
 }
 
-/// Whether two keys are the same: word by word, where `==` would call a function.
-#[inline]
-fn same(a: &Key, b: &Key) -> bool {
-    let ([a, a2, a3], [b, b2, b3]) = (a, b);
-    a == b && a2 == b2 && a3 == b3
-}
-
 /// Whether `a` is the smaller key.
 #[inline]
 fn below(a: &Key, b: &Key) -> bool {
