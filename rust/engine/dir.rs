@@ -23,10 +23,11 @@ use crate::error::{Check, Error, Result};
 use crate::group::GroupObject;
 use crate::hash;
 use crate::inode::{put, InodeObject, Reader};
-use crate::tree::{Arena, Peek, Resources};
+use crate::tree::{Arena, Peek, Resources, TreeMut};
 use core::ops::ControlFlow;
 use format::dirent::{Value, FIRST_COOKIE, LAST_COOKIE, NAME_MAX, TIE_BITS};
 use format::inode::{Fork, INLINE_MAX};
+use format::node::Kind;
 use format::Ino;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -66,7 +67,7 @@ pub struct Slot {
 ///
 /// It may be old, even by far: it counts only while the directory is at the version that it was
 /// at then, which is looked up under the directory's lock. But it must be kept for one name of one
-/// directory, of which the plan is one, too.
+/// directory, of which the plan is one, too, and the name is one that entries can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vacancy {
     /// The directory's version when it was searched.
@@ -95,13 +96,15 @@ impl Vacancy {
             return Ok(None);
         }
         debug_assert!(
-            !slot_loading(env, dir, name).is_ok_and(|slot| Self::of(dir, &slot) != Some(self)),
+            check_name(name).is_ok()
+                && !slot_loading(env, dir, name)
+                    .is_ok_and(|slot| Self::of(dir, &slot) != Some(self)),
             "a vacancy of another name, or a change that did not raise the version"
         );
         // Never taken, of a version that is right: but to look costs no more than to load what the
         // insertion needs.
         let taken = match dir.fork() {
-            Fork::Tree => dir.with_tree(&mut |tree| tree.has(env, [self.cookie, 0, 0]))?,
+            Fork::Tree => look(dir, |tree| tree.has(env, [self.cookie, 0, 0]))?,
             _ => InlineEntries::of(dir)
                 .any(|entry| entry.map_or(true, |(_, _, entry)| entry.cookie == self.cookie)),
         };
@@ -216,6 +219,14 @@ pub fn slot_loading(env: &dyn Env, dir: &mut InodeObject, name: &[u8]) -> Result
     dir.retry(env, &mut |dir| find_slot(dir, name, &mut seek))
 }
 
+/// Runs `f`, which loads nodes but changes none, on the tree of a directory.
+#[inline]
+fn look<R>(dir: &mut InodeObject, f: impl FnOnce(&mut TreeMut<'_>) -> Result<R>) -> Result<R> {
+    let (ino, mut root) = (dir.ino().raw(), dir.root());
+    let frames = dir.frames_mut()?;
+    f(&mut TreeMut::new(Kind::Entries, ino, &mut root, frames))
+}
+
 /// What nearly every name is: the only one of its hash, or of a hash that no name has.
 #[inline(never)]
 fn slot_in_leaf(
@@ -226,7 +237,7 @@ fn slot_in_leaf(
 ) -> Result<Option<Slot>> {
     let (ino, first, last) = (dir.ino(), seek.at, seek.last);
     let slot = |found| Slot { found, free: first };
-    dir.with_tree(&mut |tree| {
+    look(dir, |tree| {
         Ok(match tree.peek(env, [first, 0, 0])? {
             Peek::Item([cookie, ..], value) if cookie <= last => {
                 let entry = decode(ino, cookie, value)?;

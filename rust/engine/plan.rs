@@ -148,7 +148,6 @@ fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Re
 
 /// What a directory knows of a name. Searched only if nobody did before.
 fn slot(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Result<Slot> {
-    dir::check_name(name.name)?;
     let dir = locked.inode(name.dir)?;
     if !dir.is_dir() {
         return Err(Error::NotDirectory);
@@ -158,6 +157,7 @@ fn slot(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Result<Sl
             return Ok(Slot { found: None, free });
         }
     }
+    dir::check_name(name.name)?;
     dir::slot_loading(env, dir, name.name)
 }
 

@@ -291,7 +291,11 @@ impl TreeMut<'_> {
         if result.is_err() {
             fingers.forget();
         }
-        *self.frames.fingers_mut() = fingers;
+        let nothing = core::mem::replace(self.frames.fingers_mut(), fingers);
+        if nothing.list.capacity() == 0 {
+            // Nothing to be freed; in the kernel, even that is a call.
+            core::mem::forget(nothing);
+        }
         result
     }
 

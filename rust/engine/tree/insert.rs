@@ -57,7 +57,7 @@ impl TreeMut<'_> {
         let found = self.seek(env, &key)?;
         match found.slot {
             Ok(_) => Err(Error::Exists),
-            Err(at) => self.place(env, res, &found, at, &key, value, false),
+            Err(at) => self.put(env, res, &found, at, &key, value),
         }
     }
 
@@ -126,7 +126,7 @@ impl TreeMut<'_> {
         let found = self.seek(env, &key)?;
         match found.slot {
             Ok(at) => self.replace(env, res, &found, at, &key, value)?,
-            Err(at) => self.place(env, res, &found, at, &key, value, false)?,
+            Err(at) => self.put(env, res, &found, at, &key, value)?,
         }
         Ok(found.slot.is_err())
     }
@@ -175,8 +175,32 @@ impl TreeMut<'_> {
         self.frames.create(env, block, page, self.expect(level))
     }
 
+    /// Puts a new item before slot `at` of the leaf that was found.
+    #[inline]
+    fn put(
+        &mut self,
+        env: &dyn Env,
+        res: &mut Resources<'_>,
+        found: &Found,
+        at: usize,
+        key: &Key,
+        value: &[u8],
+    ) -> Result<()> {
+        let kind = self.kind;
+        let leaf = self.leaf(found)?;
+        let alone = self.root.level == 0 || (at > 0 && !kind.is_interval());
+        if !alone || leaf.gap() < kind.leaf_slot().saturating_add(value.len()) {
+            return self.place(env, res, found, at, key, value, false);
+        }
+        // What most insertions are: the leaf has room, and no node above has to know.
+        self.slots_move(found);
+        let mut edit = self.frames.edit_at(env, found.leaf)?;
+        let done = change::insert_item(&mut edit, kind, at, key, value);
+        done.ok_or(self.broken_at(found))
+    }
+
     /// Puts `value` at slot `at` of the leaf that was found: instead of the value there, or as a
-    /// new item before it.
+    /// new item before it where that takes more than [`TreeMut::put`] does.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "the two callers share all of it")]
     fn place(
@@ -192,14 +216,6 @@ impl TreeMut<'_> {
         let kind = self.kind;
         let leaf = self.leaf(found)?;
         let slot = kind.leaf_slot();
-        let alone = self.root.level == 0 || (at > 0 && !kind.is_interval());
-        if !replace && alone && leaf.gap() >= slot.saturating_add(value.len()) {
-            // What most insertions are: the leaf has room, and no node above has to know.
-            self.slots_move(found);
-            let mut edit = self.frames.edit_at(env, found.leaf)?;
-            let done = change::insert_item(&mut edit, kind, at, key, value);
-            return done.ok_or(self.broken_at(found));
-        }
         let old = match replace {
             true => Some(leaf.value(at).ok_or(self.broken_at(found))?),
             false => None,
@@ -233,7 +249,7 @@ impl TreeMut<'_> {
             };
             return self.place_with(env, res, found, change);
         }
-        // An insertion went one of the two ways above.
+        // An insertion went the way above.
         let mut edit = self.frames.edit_at(env, found.leaf)?;
         let done = change::replace_value(&mut edit, kind, at, value);
         done.ok_or(self.broken_at(found))
