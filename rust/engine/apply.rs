@@ -22,6 +22,7 @@ use crate::dir::{self, Entry};
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
 use crate::extents::{self, Editor, Piece};
+use crate::group::GroupObject;
 use crate::inode::{put, InodeObject};
 use crate::locked::{Effects, Locked, MAX_GROUPS, MAX_INODES};
 use crate::record::Record;
@@ -241,15 +242,14 @@ pub fn apply(
         }
         Record::Free(r) => free(env, locked, arena, Ino::new(r.ino.get()))?,
         Record::ChunkTake(r) => {
-            let (start, len) = (Block::new(r.start.get()), Blocks::new(r.len.get().into()));
-            let number = Group::new(r.group.get());
-            if env.volume().in_one_group(start, len) != Some(number) {
-                return Err(Check::RecordState.block(start));
-            }
-            locked.group(number)?.chunk_take(env, arena, start, len)?;
+            let (group, start, len) = chunk_of(env, locked, r)?;
+            group.chunk_take(env, arena, start, len)?;
         }
-        // No version of this filesystem has written one yet.
-        Record::ChunkGive(r) => return Err(Check::RecordState.block(Block::new(r.start.get()))),
+        Record::ChunkGive(r) => {
+            let (group, start, len) = chunk_of(env, locked, r)?;
+            group.chunk_give(env, arena, start, len)?;
+            effects.freed.push((start, len))?;
+        }
     }
     for group in locked.groups() {
         group.finish(env, arena)?;
@@ -279,6 +279,20 @@ fn map(
     let (inode, group) = locked.inode_and_group(ino)?;
     inode.set_attr(&r.attr)?;
     inode.store(env, arena, group)
+}
+
+/// The group of a chunk that comes or goes, its first block and its length.
+fn chunk_of<'l>(
+    env: &dyn Env,
+    locked: &'l mut Locked<'_>,
+    r: &log::Chunk,
+) -> Result<(&'l mut GroupObject, Block, Blocks)> {
+    let (start, len) = (Block::new(r.start.get()), Blocks::new(r.len.get().into()));
+    let number = Group::new(r.group.get());
+    if env.volume().in_one_group(start, len) != Some(number) {
+        return Err(Check::RecordState.block(start));
+    }
+    Ok((locked.group(number)?, start, len))
 }
 
 /// Only regular files have blocks.
@@ -391,7 +405,7 @@ fn set_target(
     env: &dyn Env,
     arena: &mut Arena,
     inode: &mut InodeObject,
-    group: &mut crate::group::GroupObject,
+    group: &mut GroupObject,
     target: &[u8],
 ) -> Result {
     let bad = Check::RecordState.inode(inode.ino());

@@ -26,9 +26,11 @@
 //! in rising order.
 
 mod chunks;
+mod give;
 mod warm;
 
 pub use chunks::Chunks;
+pub use give::{Keep, SPARE};
 
 use crate::checkpoint::AtCut;
 use crate::env::Env;
@@ -257,6 +259,7 @@ impl GroupObject {
             self.epoch = now;
         }
         self.dirty = true;
+        self.chunks.begin(now);
         Ok(())
     }
 
@@ -629,7 +632,11 @@ impl GroupObject {
     ) -> Result {
         // The new places come first: in a group that nobody has touched the record below needs
         // the first of them.
-        self.chunks.add(start, len.raw(), [0; 8], true)?;
+        let added = self.chunks.add(start, len.raw(), [0; 8], true);
+        added.map_err(|error| match error {
+            Error::Corrupt(_) => Check::RecordState.block(start),
+            other => other,
+        })?;
         self.rmap_set(env, arena, start, len, Owner::Nodes, 0)?;
         self.count_free(0, len.raw());
         let first = env

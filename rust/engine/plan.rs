@@ -33,7 +33,7 @@ use crate::locked::{Locked, Work};
 use crate::record::{Buffer, Record};
 use format::inode::{Fork, FLAGS_KNOWN, LINK_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, RENAME_EXCHANGE};
-use format::{Block, Blocks, FileBlock, Group, Ino};
+use format::{Block, Blocks, Epoch, FileBlock, Group, Ino};
 use zerocopy::IntoBytes;
 
 /// What a new inode begins with.
@@ -444,6 +444,28 @@ pub fn plan_chunk(
         .set(u32::try_from(len.raw()).map_err(|_| Error::Invalid)?);
     record.group.set(group.raw());
     work.record.begin(Kind::ChunkTake, &record)?;
+    prepare(env, locked, work, true)
+}
+
+/// Plans to give back the chunk of nodes at `start`, `done` being the last checkpoint that is done.
+/// Needs the group only. [`Error::Invalid`] for one that is not idle: see
+/// [`GroupObject::idle_chunk`](crate::group::GroupObject::idle_chunk).
+pub fn plan_chunk_give(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    group: Group,
+    start: Block,
+    done: Epoch,
+) -> Result {
+    let len = locked.group(group)?.prepare_give(env, start, done)?;
+    let mut record = log::Chunk::default();
+    record.start.set(start.raw());
+    record
+        .len
+        .set(u32::try_from(len.raw()).map_err(|_| Error::Invalid)?);
+    record.group.set(group.raw());
+    work.record.begin(Kind::ChunkGive, &record)?;
     prepare(env, locked, work, true)
 }
 

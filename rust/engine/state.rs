@@ -29,6 +29,8 @@
 
 // Operations for the tools and the tests: the module's own are in `fs`, with its locks.
 #[cfg(not(CONFIG_RUST))]
+mod chunks;
+#[cfg(not(CONFIG_RUST))]
 mod ops;
 mod seats;
 

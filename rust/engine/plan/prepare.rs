@@ -115,6 +115,8 @@ pub fn prepare(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, freeing:
             arena.reserve(index(want).saturating_add(STEP_PAGES))?;
             return Ok(());
         }
+        // The plan has loaded what it changes, and all of that shrinks.
+        Kind::ChunkGive => effects.reserve(1)?,
         // Who plans any other has it in hand.
         _ => return Err(Error::Invalid),
     }

@@ -17,7 +17,7 @@ use crate::series;
 use crate::space::FreeMap;
 use core::ops::ControlFlow;
 use format::extent::FLAG_UNWRITTEN;
-use format::inode::{CHUNK_MAX, CHUNK_MIN, FLAG_TRUNCATING, S_IFREG};
+use format::inode::{FLAG_TRUNCATING, S_IFREG};
 use format::log::{self, SetAttr};
 use format::units::count;
 use format::{Addr, Block, Blocks, FileBlock, FileSize, Group, Ino, Lsn};
@@ -35,7 +35,7 @@ type Plan<'p, R> = dyn FnMut(&dyn Env, &mut Locked<'_>, &mut Work) -> Result<R> 
 
 impl State<'_> {
     /// Plans, appends, applies. A group without places gets a chunk, and the plan another try.
-    fn run<R>(
+    pub(super) fn run<R>(
         &mut self,
         who: &mut dyn FnMut(&mut Self) -> Result<Owners>,
         plan: &mut Plan<'_, R>,
@@ -78,7 +78,7 @@ impl State<'_> {
         }
     }
 
-    fn once<R>(&mut self, who: &Owners, plan: &mut Plan<'_, R>) -> Result<R> {
+    pub(super) fn once<R>(&mut self, who: &Owners, plan: &mut Plan<'_, R>) -> Result<R> {
         let mut work = core::mem::take(&mut *self.work);
         let mut lsn = self.lsn;
         // In turn.
@@ -152,34 +152,6 @@ impl State<'_> {
         }
         effects.freed.clear();
         Ok(())
-    }
-
-    /// Gives a group another chunk of nodes.
-    fn add_chunk(&mut self, group: Group) -> Result {
-        let len = self.env.volume().group_len(group).raw();
-        let mut want = (len / 64)
-            .checked_next_power_of_two()
-            .unwrap_or(CHUNK_MAX)
-            .clamp(CHUNK_MIN, CHUNK_MAX);
-        let map = self.free_map(group)?;
-        let run = loop {
-            if let Some(run) = map.take_aligned(Blocks::new(want), want) {
-                break run;
-            }
-            want /= 2;
-            if want < CHUNK_MIN {
-                return Err(Error::NoSpace);
-            }
-        };
-        let mut who = Owners::default();
-        who.add_group(group)?;
-        let result = self.once(&who, &mut |env, locked, work| {
-            plan::plan_chunk(env, locked, work, group, run.start, run.len)
-        });
-        if result.is_err() {
-            self.give(run.start, run.len);
-        }
-        result
     }
 
     fn two(a: Ino, b: Ino) -> Result<Owners> {
