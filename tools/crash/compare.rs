@@ -9,7 +9,7 @@ use engine::error::Error;
 use engine::extents::{self, At};
 use engine::state::State;
 use format::inode::{Core, S_IFLNK};
-use format::{FileBlock, Ino};
+use format::{Block, FileBlock, Group, Ino};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -245,6 +245,22 @@ pub fn space(state: &State<'_>, model: &Model) -> Verdict<u64> {
         Some(chunks) => Err(format!("{chunks} blocks of chunks is no multiple of 16")),
         None => Err(format!("{known} blocks of {total}: some are counted twice")),
     }
+}
+
+/// Which places of all chunks hold a node.
+pub fn places(state: &mut State<'_>) -> Verdict<Vec<(Block, [u64; 8])>> {
+    let mut all = Vec::new();
+    for group in (0..state.geometry().groups).map(Group::new) {
+        if told(state.is_touched(group), "group")? {
+            let each = state.group(group, |_, object| {
+                let mut add = |start, _, used: &[u64; 8]| all.push((start, *used));
+                object.chunks().each(&mut add);
+                Ok(())
+            });
+            told(each, "group")?;
+        }
+    }
+    Ok(all)
 }
 
 /// Whether the file `ino` stands somewhere between two states of the model: every attribute, block

@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`check`] | the full checker, which must find nothing |
+//! | [`chunky`] | a filesystem in which a chunk of nodes is about to be given back |
 //! | [`model`] | a filesystem in maps |
 //! | [`compare`] | every difference between engine and model, in words |
 //! | [`step`] | operations: drawn, done to both, compared |
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod chunky;
 pub mod compare;
 pub mod explore;
 pub mod model;

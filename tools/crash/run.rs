@@ -52,6 +52,8 @@ pub struct Seen {
     pub inodes: usize,
     /// The most entries of a directory.
     pub entries: usize,
+    /// Times that chunks of nodes went back to data.
+    pub given: u64,
     /// The fewest free blocks.
     pub least_free: u64,
 }
@@ -147,6 +149,7 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
         if event < 2 {
             last.push_back(["unmount", "crash"][event as usize].into());
             let space = compare::space(live, &model);
+            let places = compare::places(live).map_err(|what| tell(what, &last))?;
             if event == 0 {
                 seen.unmounts += 1;
                 let old = state.take().ok_or("no state")?;
@@ -159,6 +162,10 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
             let mut fresh = mount(ram, &model, &mut seen).map_err(|what| tell(what, &last))?;
             if compare::space(&fresh, &model) != space {
                 return Err(tell("the blocks of chunks changed".into(), &last));
+            }
+            // Replay puts nodes where the operations did: a chunk that was empty is empty.
+            if compare::places(&mut fresh) != Ok(places) {
+                return Err(tell("nodes lie in other places".into(), &last));
             }
             check::full(&mut fresh).map_err(|what| tell(what, &last))?;
             state = Some(fresh);
@@ -173,6 +180,9 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
         let did = act_told(live, &mut model, &op, BEGIN + n, vacancy)
             .map_err(|what| tell(what, &last))?;
         negatives.see(live, &model, &op);
+        if matches!(op, Op::GiveChunks { .. }) {
+            seen.given += u64::from(live.free().raw() > before);
+        }
         match did {
             Did::All => seen.done += 1,
             Did::Refused => seen.refused += 1,

@@ -84,6 +84,11 @@ pub enum Op {
     },
     ReapAll,
     Checkpoint,
+    /// Chunks of nodes go back to data.
+    GiveChunks {
+        /// The planted mistake: also those that were in use a moment ago.
+        hasty: bool,
+    },
 }
 
 impl Op {
@@ -97,6 +102,7 @@ impl Op {
                 | Self::Punch { .. }
                 | Self::Reap { .. }
                 | Self::ReapAll
+                | Self::GiveChunks { .. }
         )
     }
 
@@ -125,7 +131,11 @@ impl Op {
     pub fn is_freeing(&self) -> bool {
         matches!(
             self,
-            Self::Unlink { .. } | Self::Reap { .. } | Self::ReapAll | Self::SetAttr { .. }
+            Self::Unlink { .. }
+                | Self::Reap { .. }
+                | Self::ReapAll
+                | Self::SetAttr { .. }
+                | Self::GiveChunks { .. }
         )
     }
 }

@@ -7,6 +7,7 @@ use engine::apply;
 use engine::dir::Entry;
 use engine::env::Media;
 use engine::error::{Check, Error, MediaError};
+use engine::group::Keep;
 use engine::plan::{Existing, NewInode};
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
@@ -305,6 +306,8 @@ fn operate(state: &mut State<'_>, inodes: &[u64], tally: &mut Tally) {
     };
     let root = Ino::ROOT;
     let groups = state.geometry().groups;
+    // What the mount's checkpoint has empty.
+    let _ = tally.see(state.give_chunks(Keep::Least));
     for n in 0..12u32 {
         let name = format!("new{n}");
         let group = (n % 3 == 0).then(|| Group::new(n % groups.max(1)));
@@ -353,6 +356,7 @@ fn operate(state: &mut State<'_>, inodes: &[u64], tally: &mut Tally) {
         if n == 20 {
             let _ = tally.see(state.checkpoint(false));
             state.forget();
+            let _ = tally.see(state.give_chunks(Keep::Ample));
         }
     }
     let _ = tally.see(state.reap_all());

@@ -2,6 +2,8 @@
 
 //! Populated images to begin with.
 
+use crash::chunky;
+use crash::explore::Event;
 use crash::model::Model;
 use crash::run::{options, run_on, Plan, BEGIN};
 use crash::step::{act, draw, Taste};
@@ -68,6 +70,22 @@ fn half_home(image: &Image) -> Vec<Image> {
     found
 }
 
+/// A crash after chunks went back to data, and data came there.
+fn given(image: &Image, model: &Model) -> Image {
+    let ram = Ram::from_image(image.clone());
+    let (mut state, _) = State::mount(&ram, Mode::Write).expect("a mount");
+    let mut model = model.clone();
+    for n in 0.. {
+        match chunky::script(n, &model, false) {
+            Some(Event::Do(op)) => {
+                act(&mut state, &mut model, &op, BEGIN + n).expect("an operation");
+            }
+            _ => break,
+        }
+    }
+    ram.image()
+}
+
 /// Images of every kind.
 pub fn seeds(seed: u64) -> Vec<Image> {
     let mut all = Vec::new();
@@ -78,6 +96,10 @@ pub fn seeds(seed: u64) -> Vec<Image> {
         all.push(image);
         all.push(dirty);
     }
+    // One from which chunks of nodes can go back to data; one whose log has that.
+    let (image, model) = chunky::image(seed).expect("an image");
+    all.push(given(&image, &model));
+    all.push(image);
     // And one that was just made.
     let ram = Ram::new(BYTES);
     mkfs(&ram, &options(BYTES, None, 1, seed)).expect("mkfs");

@@ -7,6 +7,7 @@ use crate::compare::{self, words, Verdict};
 use crate::model::{Model, BLOCK};
 use engine::dir::Vacancy;
 use engine::error::Error;
+use engine::group::Keep;
 use engine::plan::{NewInode, NewName};
 use engine::state::State;
 use format::log::{self, SetAttr};
@@ -235,6 +236,14 @@ fn both(
                 Ok(n) => Err(format!("{n} orphans reaped of {}", orphans.len())),
                 Err(did) => Ok(did),
             }
+        }
+        Op::GiveChunks { hasty } => {
+            let done = match hasty {
+                true => state.env().epoch(),
+                false => state.done(),
+            };
+            let is = state.give_chunks_as_of(done, Keep::Least);
+            same(is, Ok(())).map(|result| end(result.map(|_| ())))
         }
         Op::Checkpoint => match same(state.checkpoint(false), Ok(()))? {
             Ok(()) => {

@@ -86,7 +86,10 @@ fn some_name(node: &Node, rng: &mut fastrand::Rng, taste: &Taste) -> Vec<u8> {
 /// Draws an operation.
 pub fn draw(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Op {
     if rng.u32(0..1000) < taste.checkpoints {
-        return Op::Checkpoint;
+        return match rng.u32(0..3) {
+            0 => Op::GiveChunks { hasty: false },
+            _ => Op::Checkpoint,
+        };
     }
     // Shares of making and of taking away.
     let make = if taste.grow { 70 } else { 30 };

@@ -2,6 +2,7 @@
 
 //! Crash exploration of workloads, of mkfs, and of planted mistakes.
 
+use crash::chunky;
 use crash::compare::words;
 use crash::explore::{keep, workload, Depth, Event, Explorer, Ground, TASTE};
 use crash::model::{Model, New};
@@ -303,6 +304,16 @@ fn parts(moment: &Moment, geometry: &Geometry) -> String {
 }
 
 fn flawed(flaw: Flaw, hear: &mut dyn FnMut(&str, &[Moment])) -> Result<Explorer, String> {
+    let ground = (fresh(5), Model::new(BEGIN));
+    flawed_on(ground, flaw, &mut script, hear)
+}
+
+fn flawed_on(
+    (image, mut model): (Image, Model),
+    flaw: Flaw,
+    script: &mut dyn FnMut(u64, &Model) -> Option<Event>,
+    hear: &mut dyn FnMut(&str, &[Moment]),
+) -> Result<Explorer, String> {
     let depth = Depth {
         states: 48,
         again: 60,
@@ -311,7 +322,7 @@ fn flawed(flaw: Flaw, hear: &mut dyn FnMut(&str, &[Moment])) -> Result<Explorer,
     };
     let mut explorer = Explorer::new(1, depth);
     fastrand::seed(1);
-    let recorder = Recorder::new(fresh(5));
+    let recorder = Recorder::new(image);
     let media = Flawed {
         recorder: &recorder,
         flaw,
@@ -321,8 +332,7 @@ fn flawed(flaw: Flaw, hear: &mut dyn FnMut(&str, &[Moment])) -> Result<Explorer,
         media: &media,
         recorder: &recorder,
     };
-    let mut model = Model::new(BEGIN);
-    workload(&ground, &mut model, &mut explorer, &mut script, hear)?;
+    workload(&ground, &mut model, &mut explorer, script, hear)?;
     Ok(explorer)
 }
 
@@ -369,4 +379,63 @@ fn copies_written_at_once_are_found() {
     let result = flawed(Flaw::BothCopies, &mut |_, _| {});
     let what = result.err().expect("a violation");
     assert!(what.contains("mount"), "{what}");
+}
+
+/// Chunks go back to data, data comes there and goes, and nodes come again.
+#[test]
+fn chunks_that_go_and_come() {
+    let (image, model) = chunky::image(5).unwrap();
+    let mut records: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut reused = 0;
+    let was = {
+        let ram = Ram::from_image(image.clone());
+        chunky::chunks(&mut State::mount(&ram, Mode::Read).unwrap().0).unwrap()
+    };
+    let explorer = flawed_on(
+        (image, model),
+        Flaw::None,
+        &mut |n, model| chunky::script(n, model, false),
+        &mut |_, moments| {
+            let (Some(first), Some(last)) = (moments.first(), moments.last()) else {
+                return;
+            };
+            let (before, after) = (first.durable(), last.complete());
+            for at in after.differences(before, 100_000) {
+                let head = after.bytes(at & !63, 16);
+                if head.starts_with(&format::log::MAGIC) {
+                    *records
+                        .entry(u16::from_le_bytes([head[12], head[13]]))
+                        .or_default() += 1;
+                }
+                let block = Addr::new(at).block().raw();
+                let inside = |start: u64| (start..start + chunky::CHUNK).contains(&block);
+                // Data where the last node of a chunk was.
+                reused += u64::from(inside(was[4].0.raw()));
+            }
+        },
+    )
+    .unwrap_or_else(|what| panic!("{what}"));
+    eprintln!(
+        "records: {records:?}; {reused} stores where the chunk was\n{:?}",
+        explorer.explored
+    );
+    assert!(reused > 0);
+    for kind in [format::log::Kind::ChunkGive, format::log::Kind::ChunkTake] {
+        assert!(records.contains_key(&kind.raw()), "no {kind:?}");
+    }
+}
+
+/// The same with the planted mistake: the chunk goes before the checkpoint is done that has it
+/// empty, and recovery looks for its node.
+#[test]
+fn a_chunk_that_goes_at_once_is_found() {
+    let found = flawed_on(
+        chunky::image(5).unwrap(),
+        Flaw::None,
+        &mut |n, model| chunky::script(n, model, true),
+        &mut |_, _| {},
+    );
+    let what = found.err().expect("a violation");
+    assert!(what.contains("node-"), "{what}");
+    eprintln!("{what}");
 }

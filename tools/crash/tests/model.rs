@@ -2,19 +2,22 @@
 
 //! Random runs of every operation beside the model.
 
-use crash::run::{run, seed, setting, Plan};
+use crash::run::{run, seed, setting, Plan, Seen};
 use crash::step::Taste;
 
-fn go(plan: &Plan) {
+fn go(plan: &Plan) -> Seen {
     match run(plan) {
-        Ok(seen) => eprintln!("{plan:?}\n{seen:?}"),
+        Ok(seen) => {
+            eprintln!("{plan:?}\n{seen:?}");
+            seen
+        }
         Err(what) => panic!("{what}"),
     }
 }
 
 #[test]
 fn small_device_of_many_groups() {
-    go(&Plan {
+    let seen = go(&Plan {
         bytes: 16 << 20,
         group_blocks: Some(512),
         cpus: 2,
@@ -30,6 +33,7 @@ fn small_device_of_many_groups() {
         },
         seed: seed(),
     });
+    assert!(seen.given > 0, "no chunk of nodes went back to data");
 }
 
 #[test]

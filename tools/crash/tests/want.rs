@@ -3,11 +3,13 @@
 //! Want of memory at every request, and want of space in every kind.
 
 use crash::check;
+use crash::chunky;
 use crash::compare::{self, words};
 use crash::model::{Model, New};
 use crash::run::{options, run_on, seed, setting, Plan, BEGIN};
 use crash::step::{act, draw, Did, Op, Taste};
 use engine::error::Error;
+use engine::group::{Keep, SPARE};
 use engine::mkfs::mkfs;
 use engine::plan::NewInode;
 use engine::state::{Mode, State};
@@ -86,6 +88,24 @@ fn every_request_for_memory_may_fail() {
     eprintln!("operation: (tried, requests that failed)\n{counts:#?}");
     let failed: u64 = counts.values().map(|(_, n)| n).sum();
     assert!(failed > 500, "only {failed} requests failed");
+}
+
+/// The same of giving back chunks of nodes: some may have gone.
+#[test]
+fn giving_chunks_back_may_find_no_memory() {
+    let (image, model) = chunky::image(seed()).expect("an image");
+    let op = Op::GiveChunks { hasty: false };
+    let gone = {
+        let ram = Ram::from_image(image.clone());
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        state.give_chunks(Keep::Least).unwrap()
+    };
+    assert!(gone > 1, "{gone} chunks can go");
+    for cold in [true, false] {
+        let failed = starve(&image, &model, &op, cold).unwrap_or_else(|what| panic!("{what}"));
+        eprintln!("{gone} chunks; cold: {cold}; {failed} requests failed");
+        assert!(failed > if cold { 10 } else { 0 });
+    }
 }
 
 /// Returns how many requests there were to fail.
@@ -277,8 +297,34 @@ fn empty(state: &mut State<'_>, what: Fill) {
     state.reap(dir).unwrap();
 }
 
-/// A device is filled in every way until nothing goes; then everything can be deleted, and the
-/// same fits in again. (Chunks of nodes stay chunks: no version gives one back yet.)
+/// Blocks that may be free no more when everything is gone: what the groups keep of places, and
+/// chunks in which one of the last nodes lies.
+fn rest(state: &mut State<'_>) -> u64 {
+    let mut rest = 0;
+    for group in (0..state.geometry().groups).map(Group::new) {
+        if !state.is_touched(group).unwrap() {
+            continue;
+        }
+        let told = state.group(group, |_, object| {
+            assert!(!object.chunks().can_spare(), "a chunk of {group} could go");
+            let (mut last, mut longest) = (0, 0);
+            object.chunks().each(&mut |_, len, used| {
+                last += used
+                    .iter()
+                    .map(|word| u64::from(word.count_ones()))
+                    .sum::<u64>();
+                longest = longest.max(len.raw());
+            });
+            assert!(last < 12, "{last} nodes in an empty group");
+            Ok(SPARE + longest * (last + 1))
+        });
+        rest += told.unwrap();
+    }
+    rest
+}
+
+/// A device is filled in every way until nothing goes; then everything can be deleted, chunks of
+/// nodes go back to data but for a rest, and the same fits in again.
 #[test]
 fn a_full_device_can_be_emptied() {
     for group_blocks in [Some(512), None] {
@@ -287,6 +333,7 @@ fn a_full_device_can_be_emptied() {
             mkfs(&ram, &options(16 << 20, group_blocks, 2, 5)).unwrap();
             let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
             let mut first = 0;
+            let empty_free = state.free().raw();
             for round in 0..3 {
                 let before = state.free().raw();
                 let n = fill(&mut state, what, 0);
@@ -304,7 +351,17 @@ fn a_full_device_can_be_emptied() {
                 empty(&mut state, what);
                 check::full(&mut state).unwrap_or_else(|found| panic!("{what:?}: {found}"));
                 let after = state.free().raw();
-                eprintln!("{what:?}: {n}; free {before} -> {full} -> {after}");
+                // To give chunks back empties nodes of the tree that has their items.
+                let mut given = 0;
+                for _ in 0..3 {
+                    state.checkpoint(false).unwrap();
+                    given += state.give_chunks(Keep::Least).unwrap();
+                }
+                let least = empty_free - rest(&mut state);
+                let (is, chunks) = (state.free().raw(), format!("{given} chunks"));
+                assert!(is >= least, "{what:?}: {is} blocks are free, not {least}");
+                check::full(&mut state).unwrap_or_else(|found| panic!("{what:?}: {found}"));
+                eprintln!("{what:?}: {n}; free {before} -> {full} -> {after} -> {is} ({chunks})");
                 if round == 1 {
                     first = n;
                 }
