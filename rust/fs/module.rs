@@ -27,6 +27,7 @@
 
 mod alloc;
 mod checkpoint;
+mod chunk;
 mod dir;
 mod error;
 mod fallocate;

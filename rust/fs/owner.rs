@@ -12,11 +12,11 @@
 //! group's small lock. Their order is stated in `lock.rs`.
 
 use core::hint::black_box;
-use engine::group::GroupObject;
+use engine::group::{GroupObject, SPARE};
 use engine::inode::InodeObject;
 use engine::space::FreeMap;
 use format::group::Item;
-use format::inode::Core;
+use format::inode::{Core, CHUNK_MIN};
 use format::{Group, Ino};
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNodeReservation};
@@ -205,6 +205,8 @@ pub(crate) struct Slot {
     pub(crate) free_hint: Atomic<u64>,
     /// Orphans, as of the last operation.
     pub(crate) orphans: Atomic<u32>,
+    /// Whether a chunk of nodes could be given back, as of the last operation.
+    pub(crate) spare: Atomic<bool>,
     /// Nodes in DRAM, as of the last checkpoint, load of an inode, or look by the shrinker.
     pub(crate) nodes: Atomic<usize>,
     pub(crate) number: u32,
@@ -219,12 +221,14 @@ impl Slot {
             Known::Open(group) => (group.free().raw(), group.orphans()),
         };
         let nodes = known.nodes_in_dram();
+        let spare = known.can_spare();
         KBox::pin_init(
             pin_init!(Self {
                 object <- RwSemaphore::new(known, c"ferrox_group", static_lock_class!()),
                 free <- new_mutex!(None, "ferrox_free_map"),
                 free_hint: Atomic::new(free_hint),
                 orphans: Atomic::new(orphans),
+                spare: Atomic::new(spare),
                 nodes: Atomic::new(nodes),
                 number: number.raw(),
             }),
@@ -239,6 +243,19 @@ impl Known {
         match self {
             Self::Open(group) => group.nodes_in_dram(),
             _ => 0,
+        }
+    }
+
+    /// Whether a chunk of nodes could be given back; of a group that is not open, whether it has so
+    /// many free places.
+    pub(crate) fn can_spare(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Item(item) => {
+                let free = item.chunk_blocks.get().saturating_sub(item.nodes.get());
+                u64::from(free) >= SPARE + CHUNK_MIN
+            }
+            Self::Open(group) => group.chunks().can_spare(),
         }
     }
 

@@ -98,8 +98,8 @@ pub(crate) fn in_place(piece: &Piece) -> Result<bool> {
 }
 
 /// Takes a run of at most `want` blocks that belong to nobody else from now on. Where there is no
-/// other space, files that grow lose what is kept for them, and the end of deleted files is waited
-/// for.
+/// other space, files that grow lose what is kept for them, the end of deleted files is waited for,
+/// and chunks without nodes are given back.
 pub(crate) fn take(mount: &Mount, owner: &Owner, want: Blocks, goal: Option<Block>) -> Result<Run> {
     let huge = want.raw() >= HUGE_BLOCKS;
     let group = home(owner.ino())?;
@@ -114,6 +114,11 @@ pub(crate) fn take(mount: &Mount, owner: &Owner, want: Blocks, goal: Option<Bloc
         }
     }
     mount.drain_orphans();
+    match mount.take(group, want, goal, huge) {
+        Err(Error::Engine(engine::Error::NoSpace))
+            if matches!(mount.reclaim_chunks(), Ok(true)) => {}
+        other => return other,
+    }
     mount.take(group, want, goal, huge)
 }
 

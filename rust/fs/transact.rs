@@ -176,7 +176,11 @@ impl Mount {
     }
 
     #[inline(never)]
-    fn once<R>(&self, operation: &mut Operation<'_>, plan: &mut Plan<'_, R>) -> Result<R> {
+    pub(crate) fn once<R>(
+        &self,
+        operation: &mut Operation<'_>,
+        plan: &mut Plan<'_, R>,
+    ) -> Result<R> {
         // Everything below is entered from system calls that may come from reclaim's point of
         // view from within the filesystem: no allocation may come back to it.
         let _nofs = NoFs::enter();
@@ -321,6 +325,7 @@ impl Mount {
             if let Ok(slot) = self.slot(group.number()) {
                 slot.free_hint.store(group.free().raw(), Relaxed);
                 slot.orphans.store(group.orphans(), Relaxed);
+                slot.spare.store(group.chunks().can_spare(), Relaxed);
             }
         }
         let done = self.done();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done behind the users' backs: checkpoints in good time, and the end of orphans.
+//! What is done behind the users' backs: checkpoints in good time, after them the return of chunks
+//! of nodes ([`crate::chunk`]), and the end of orphans.
 //!
 //! Evicting an unlinked inode only queues its number ([`Mount::doom`]): eviction may come from
 //! memory reclaim, where nothing of ours may be waited for. The worker takes its blocks away as a
@@ -61,6 +62,7 @@ impl Job for Checkpointer {
             // A failure has shut the filesystem down and said so.
             let _ = mount.checkpoint_now(false);
         }
+        mount.give_spare_chunks();
     }
 }
 
