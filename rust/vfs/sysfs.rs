@@ -7,6 +7,8 @@
 //! the table and its own state, and drops it at unmount. The root's directory is there as long as
 //! one of its children is.
 //!
+//! A file that can be written ([`Attribute::writable`]) gets each `write(2)` as one text.
+//!
 //! # Life
 //!
 //! Taking the directory away waits for every reader that is in a show function, and then for the
@@ -43,13 +45,14 @@ impl fmt::Write for Text<'_> {
     }
 }
 
-/// One file of the directory, of mode 0444.
+/// One file of the directory, of mode 0444, or 0600 if it can be written.
 ///
 /// Must be a `static`: lockdep wants its memory to be.
 #[repr(C)]
 pub struct Attribute<T: 'static> {
     raw: Opaque<bindings::attribute>,
     show: fn(&T, &mut Text<'_>) -> fmt::Result,
+    store: Option<fn(&T, &[u8]) -> Result>,
 }
 
 // SAFETY: the C part is only read (lockdep guards its own field), the rest is a function.
@@ -67,6 +70,24 @@ impl<T> Attribute<T> {
         Self {
             raw: Opaque::new(raw),
             show,
+            store: None,
+        }
+    }
+
+    /// The same, of mode 0600; `store` gets what is written, at most a page.
+    pub const fn writable(
+        name: &'static CStr,
+        show: fn(&T, &mut Text<'_>) -> fmt::Result,
+        store: fn(&T, &[u8]) -> Result,
+    ) -> Self {
+        // SAFETY: the C structure is valid with all bits zero.
+        let mut raw: bindings::attribute = unsafe { core::mem::zeroed() };
+        raw.name = kernel::str::as_char_ptr_in_const_context(name);
+        raw.mode = 0o600;
+        Self {
+            raw: Opaque::new(raw),
+            show,
+            store: Some(store),
         }
     }
 }
@@ -181,7 +202,7 @@ unsafe impl<T: Send + Sync> Sync for Node<T> {}
 impl<T: Send + Sync + 'static> Directory<T> {
     const OPERATIONS: bindings::sysfs_ops = bindings::sysfs_ops {
         show: Some(show::<T>),
-        store: None,
+        store: Some(store::<T>),
     };
 
     /// Makes `/sys/fs/<root>/<name>/` with the files of `table`, which tell about `state`.
@@ -301,5 +322,32 @@ unsafe extern "C" fn show<T: Send + Sync + 'static>(
     match (file.show)(&node.state, &mut text) {
         Ok(()) => text.used as isize,
         Err(fmt::Error) => Error::to_errno(EIO) as isize,
+    }
+}
+
+/// # Safety
+///
+/// Called by sysfs only, for a file of a directory that is there.
+unsafe extern "C" fn store<T: Send + Sync + 'static>(
+    kobject: *mut bindings::kobject,
+    attribute: *mut bindings::attribute,
+    text: *const kernel::ffi::c_char,
+    len: usize,
+) -> isize {
+    // SAFETY: taking the directory away waits for this call.
+    let node = unsafe { node::<T>(kobject) };
+    let field = Opaque::cast_from(attribute.cast_const());
+    // SAFETY: all files of the directory come from a table of `Attribute<T>`.
+    let file: *const Attribute<T> = unsafe { container_of!(field, Attribute<T>, raw) };
+    // SAFETY: the table is static.
+    let file = unsafe { &*file };
+    let Some(store) = file.store else {
+        return Error::to_errno(EACCES) as isize;
+    };
+    // SAFETY: sysfs gives a buffer of `len` bytes, which nobody else has.
+    let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), len) };
+    match store(&node.state, text) {
+        Ok(()) => len as isize,
+        Err(error) => error.to_errno() as isize,
     }
 }
