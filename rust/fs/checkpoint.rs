@@ -55,10 +55,12 @@ impl Mount {
         let world = World::new(self);
         let (epoch, free, inodes) = self.cut(state)?;
         let before = epoch.next();
+        self.stop("cut-made");
         self.collect_inodes(&world, before)?;
         self.collect_groups(&world, state, &mut arena, epoch, before)?;
         state.parts.group_tree.flush(&world, before)?;
         let writer = self.area.lock().take().ok_or(EIO)?;
+        self.stop("cut-collected");
         let parts = &mut *state.parts;
         checkpoint::publish(
             &world,
@@ -68,7 +70,9 @@ impl Mount {
             Blocks::new(free),
             inodes,
         )?;
+        self.stop("cut-valid");
         checkpoint::go_home(&world, &mut state.parts.sb, &self.geometry, clean)?;
+        self.stop("cut-home");
         for (slot, cut) in self.rings.iter().zip(state.parts.sb.ring_cuts.iter()) {
             slot.ring.lock().log.release(*cut);
         }

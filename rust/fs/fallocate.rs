@@ -34,6 +34,7 @@ pub(crate) fn fallocate(file: &File<Ferrox>, what: Fallocate, offset: i64, len: 
     let inode = file.inode();
     let guard = inode.lock();
     let locked = guard.locked();
+    mount(inode).stop("space-locked");
     mount(inode).check_alive()?;
     let start = u64::try_from(offset).map_err(|_| EINVAL)?;
     let len = u64::try_from(len).map_err(|_| EINVAL)?;
@@ -88,7 +89,9 @@ fn allocate_runs(inode: &INode, range: &Range<u64>) -> Result {
             At::Hole(next) => next.min(end),
         };
         let want = next.checked_since(block).ok_or(engine::Error::Invalid)?;
+        mount.stop("space-found");
         let run = place::take(mount, owner, Blocks::new(want.raw().min(MOST)), goal)?;
+        mount.stop("space-taken");
         let piece = Piece {
             file: block,
             start: run.start,
@@ -121,6 +124,7 @@ fn allocate_runs(inode: &INode, range: &Range<u64>) -> Result {
 fn clear(inode: Locked<'_, Ferrox, Exclusive>, range: &Range<u64>) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     let _quiet = truncate::quiet(inode.inode(), range.clone())?;
+    mount.stop("clear-quiet");
     let head = truncate::zero_to_block_end(mount, owner, range.start, range.end)?;
     let from = FileSize::new(range.start).end_block();
     let to = FileBlock::containing(range.end);
@@ -130,6 +134,7 @@ fn clear(inode: Locked<'_, Ferrox, Exclusive>, range: &Range<u64>) -> Result {
     if head || tail {
         World::new(mount).access().fence();
     }
+    mount.stop("clear-zeroed");
     if from < to {
         let attr = times(&inode);
         let result = mount.unmap(owner, from, to, &attr, &attr);

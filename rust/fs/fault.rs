@@ -42,8 +42,11 @@ impl Faults for Ferrox {
         if mount(inode).check_alive().is_err() {
             return Outcome::SIGBUS;
         }
+        mount(inode).stop("fault-begin");
         let lock = inode.lock_mapping_shared();
+        mount(inode).stop("fault-quiet");
         let (outcome, _) = fault.resolve(&lock, crate::file::MAP);
+        mount(inode).stop("fault-mapped");
         if !outcome.is_error() && !outcome.is_fallback() {
             let event = match fault.order() {
                 Order::Page => Event::FaultsSmall,
@@ -79,7 +82,9 @@ fn begin(inode: &INode, request: &Request) -> Result<Mapping> {
         Purpose::WriteFault => store(inode, block, request.len),
         Purpose::Read | Purpose::ReadFault | Purpose::Report => {
             let world = World::new(mount);
-            as_it_is(block, place::find(&world, owner(inode), block)?)
+            let found = place::find(&world, owner(inode), block)?;
+            mount.stop("look-found");
+            as_it_is(block, found)
         }
         // The filesystem writes and zeroes by itself.
         Purpose::Write | Purpose::Zero | Purpose::Unshare => Err(EOPNOTSUPP.into()),
@@ -130,6 +135,7 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
     let end = block.checked_add(want).ok_or(EFBIG)?;
     loop {
         let place::Found { at, goal, .. } = place::look(&World::new(mount), owner, block)?;
+        mount.stop("store-found");
         let published = match at {
             At::Extent(piece) if place::in_place(&piece)? => {
                 let (pos, len, at) = bytes(&piece)?;
@@ -163,6 +169,7 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
             Err(Error::Engine(engine::Error::Exists)) => {}
             Err(error) => return Err(error),
             Ok(piece) => {
+                mount.stop("store-recorded");
                 place::show_blocks(inode);
                 let (pos, len, at) = bytes(&piece)?;
                 return Ok(Mapping::fresh(pos, len, at));
@@ -206,7 +213,9 @@ fn zero(world: &World<'_>, piece: &Piece) -> Result {
 /// Publishes blocks that were just taken in the place of a hole.
 fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
     let mount = mount(inode);
+    mount.stop("store-taken");
     zero(&World::new(mount), piece)?;
+    mount.stop("store-zeroed");
     mount.publish(
         owner(inode),
         &[*piece],

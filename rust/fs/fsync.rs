@@ -32,6 +32,7 @@ pub(crate) fn fsync(file: &File<Ferrox>, start: i64, end: i64, data_only: bool) 
     let end = u64::try_from(end).unwrap_or(0).saturating_add(1);
     // Also tells of what failed before.
     dax::write_and_wait(inode, start..end)?;
+    mount.stop("fsync-written");
     if dirty {
         World::new(mount).access().fence();
     }

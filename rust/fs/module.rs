@@ -18,6 +18,7 @@
 //! | `sysfs` | `/sys/fs/ferrox/<device>/`: names and counters |
 //! | `larder` | nodes in DRAM, given back under memory pressure |
 //! | `watch` | what tracepoints are told |
+//! | `park` | points at which a test can stop a thread; nothing in an ordinary module |
 //! | `checkpoint`, `worker` | checkpoints; orphans |
 //! | `alloc`, `window`, `ranges` | blocks for data, and how files get and lose them |
 //! | `inode`, `namei`, `dir`, `symlink` | inodes, names, listings, links |
@@ -42,6 +43,7 @@ mod media;
 mod mount;
 mod namei;
 mod owner;
+mod park;
 mod place;
 mod ranges;
 mod read;

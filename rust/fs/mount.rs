@@ -21,6 +21,7 @@
 use crate::error::{Error, Result};
 use crate::larder::Larder;
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
+use crate::park::Park;
 use crate::remount::Cover;
 use crate::sysfs::Counters;
 use crate::window::{self, Window};
@@ -188,6 +189,9 @@ pub(crate) struct Mount {
     /// The workers; none on a mount that does not write.
     #[pin]
     pub(crate) workers: Mutex<Option<Arc<Workers>>>,
+    /// Who is stopped where; nothing in an ordinary module.
+    #[pin]
+    pub(crate) park: Park,
 }
 
 impl Mount {
@@ -368,6 +372,7 @@ impl Made<'_> {
                 doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
                 counters: Counters::new()?,
                 workers <- new_mutex!(None, "ferrox_workers"),
+                park <- Park::new(),
             }? kernel::error::Error),
             GFP_KERNEL,
         )?;

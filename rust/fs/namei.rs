@@ -366,6 +366,7 @@ fn remove(dir: Held<'_>, dentry: Positive<'_, Ferrox>, inode: Held<'_>, rmdir: b
         plan::plan_unlink(world, locked, work, dir, name, rmdir, sole, now)
     });
     tell(Call::Unlink, &inode, &dir, &result);
+    mount.stop("unlinked");
     result?;
     if let Some(alone) = alone {
         alone.removed();

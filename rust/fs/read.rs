@@ -41,6 +41,7 @@ pub(crate) fn read(iocb: &mut Kiocb<'_, Ferrox>, to: &mut IovIterDest<'_>) -> Re
         } else {
             inode.lock_shared()
         };
+        mount(inode).stop("read-locked");
         copy(inode, start, to)?
     };
     iocb.set_position(start.saturating_add(done as u64) as i64);
@@ -77,7 +78,9 @@ fn copy(inode: &INode, start: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
 fn step(inode: &INode, at: u64, left: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
     let world = World::new(mount(inode));
     let left = left.min(STEP);
-    match place::find(&world, owner(inode), FileBlock::containing(at))? {
+    let found = place::find(&world, owner(inode), FileBlock::containing(at))?;
+    mount(inode).stop("read-found");
+    match found {
         At::Extent(piece) => {
             let (from, room) = place::address(&piece, at)?;
             let len = index(left.min(room));

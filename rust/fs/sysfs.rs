@@ -20,6 +20,7 @@
 //! | `nodes_given_back` | nodes that went out of DRAM because the kernel was short of memory |
 //! | `faults_4k`, `faults_2m` | faults that were answered with a page of that size |
 //! | `lock_holds` | how long locks were held: only in a module built to be measured |
+//! | `park`, `passed` | who waits where: only in a module built to force races ([`crate::park`]) |
 //! | `media_errors` | copies out of the device that the media failed |
 
 use crate::mount::Mount;
@@ -119,7 +120,12 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
     writeln!(out, "{compat:#x} {ro_compat:#x} {:#x}", sb.incompat.get())
 }
 
-static TABLE: [Attribute<Mount>; 25 + cfg!(FERROX_HOLDS) as usize] = [
+static TABLE: [Attribute<Mount>;
+    25 + cfg!(FERROX_HOLDS) as usize + 2 * cfg!(FERROX_PARK) as usize] = [
+    #[cfg(FERROX_PARK)]
+    Attribute::writable(c"park", |m, out| m.park.seats(out), Mount::order),
+    #[cfg(FERROX_PARK)]
+    Attribute::new(c"passed", |m, out| m.park.passed(out)),
     #[cfg(FERROX_HOLDS)]
     Attribute::new(c"lock_holds", holds),
     Attribute::new(c"label", label),

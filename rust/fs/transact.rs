@@ -186,6 +186,7 @@ impl Mount {
         let _nofs = NoFs::enter();
         let mut promise = self.no_promise()?;
         self.promise(operation.payload, &mut promise)?;
+        self.stop("promised");
         let mut desk = promise.desk.take().ok_or(ENOMEM)?;
         let result = self
             .take_seats(operation, &mut desk.seats)
@@ -230,8 +231,10 @@ impl Mount {
         held.take(self, &mut operation.needs)?;
         let mut locked = Locked::new();
         held.lend(&world, &operation.needs, &mut locked)?;
+        self.stop("locked");
         let result = plan(&world, &mut locked, work)?;
         self.append(&world, &mut work.record, promise)?;
+        self.stop("logged");
         // The record is durable. A newborn is known to nobody, so its lock is free.
         let mut born = operation
             .born
@@ -249,6 +252,7 @@ impl Mount {
         }
         self.note(operation, &mut locked, seats);
         self.give_back(work);
+        self.stop("applied");
         Ok(result)
     }
 

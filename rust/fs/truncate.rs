@@ -52,6 +52,7 @@ pub(crate) fn set_size(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Resul
         return Ok(());
     }
     inode.touch();
+    mount(&inode).stop("size-begin");
     if size > old {
         grow(inode, size)
     } else {
@@ -76,7 +77,9 @@ pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
         // ORDER: what becomes part of the file reads as zeroes, durably, before it does.
         World::new(mount).access().fence();
     }
+    mount.stop("grow-zeroed");
     mount.set_attr(owner, &attributes(&inode, size))?;
+    mount.stop("grow-recorded");
     Ok(dax::set_size(inode, size)?)
 }
 
@@ -127,8 +130,10 @@ pub(crate) fn quiet(inode: &INode, range: Range<u64>) -> Result<Guard<'_, Ferrox
     let whole = range.start - range.start % ENTRY..end.unwrap_or(u64::MAX);
     loop {
         let guard = inode.lock_mapping();
+        mount(inode).stop("quiet-locked");
         // Before the layout is broken, which forgets what was stored.
         dax::write_and_wait(inode, whole.clone())?;
+        mount(inode).stop("quiet-written");
         match dax::break_layout(&guard, whole.clone()) {
             Ok(()) => return Ok(guard),
             Err(busy) => {
@@ -143,10 +148,12 @@ fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     // One more than the last byte that a file can have.
     let _quiet = quiet(inode.inode(), size..u64::MAX)?;
+    mount.stop("shrink-quiet");
     let attr = attributes(&inode, size);
     let from = FileSize::new(size).end_block();
     if mount.fits_one_record(owner, from, FileBlock::END)? {
         mount.unmap(owner, from, FileBlock::END, &attr, &attr)?;
+        mount.stop("shrink-recorded");
         dax::set_size(inode, size)?;
     } else {
         let mut first = attr;
@@ -161,6 +168,7 @@ fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
         place::show_blocks(&inode);
         finished?;
     }
+    mount.stop("shrink-sized");
     place::show_blocks(&inode);
     if zero_to_block_end(mount, owner, size, u64::MAX)? {
         World::new(mount).access().fence();

@@ -80,7 +80,9 @@ impl Job for Reaper {
                 continue;
             }
             let Doomed { ino, owner } = next;
+            mount.stop("reap-begin");
             let result = mount.reap(ino, owner);
+            mount.stop("reap-end");
             trace::op(|| trace::Op {
                 ino: ino.raw(),
                 ..watch::nobody(mount, trace::Call::Free, watch::done(&result))

@@ -59,6 +59,7 @@ pub(crate) fn write(iocb: &mut Kiocb<'_, Ferrox>, from: &mut IovIterSource<'_>) 
         } else {
             inode.lock()
         };
+        mount(inode).stop("write-locked");
         mount(inode).check_alive()?;
         let left = iocb.write_checks(from)?;
         if left == 0 {
@@ -164,6 +165,7 @@ impl Writer<'_> {
         most: usize,
     ) -> Result<usize> {
         let (to, room) = place::address(piece, at)?;
+        self.mount.stop("over-begin");
         let taken = {
             let world = World::new(self.mount);
             let access = world.access();
@@ -174,9 +176,11 @@ impl Writer<'_> {
             access.fence();
             taken
         };
+        self.mount.stop("over-durable");
         let end = at.saturating_add(count(taken));
         if taken > 0 && end > self.size() {
             self.mount.set_attr(self.owner, &self.attributes(end))?;
+            self.mount.stop("over-recorded");
             self.inode.set_size(end as i64);
         }
         Ok(taken)
@@ -218,7 +222,9 @@ impl Writer<'_> {
         loop {
             // No lock but `i_rwsem` is held.
             let ready = dax::fault_in(from, most)?;
+            self.mount.stop("fresh-faulted");
             let quiet = self.inode.inode().lock_mapping();
+            self.mount.stop("fresh-quiet");
             let block = FileBlock::containing(at);
             let world = World::new(self.mount);
             let found = place::look(&world, self.owner, block)?;
@@ -244,7 +250,8 @@ impl Writer<'_> {
                     self.target(at, want, found.goal)?
                 }
             };
-            let taken = fill(world.access(), &target.piece, at, from, ready);
+            self.mount.stop("fresh-taken");
+            let taken = fill(self.mount, world.access(), &target.piece, at, from, ready);
             drop(world);
             let result = match taken {
                 Ok(0) => Ok(0),
@@ -287,6 +294,7 @@ impl Writer<'_> {
             // What was mapped of a hole is the zero page, and pins of that are nobody's business.
             dax::break_layout(quiet, bytes).map_err(|_| EIO)?;
         }
+        self.mount.stop("fresh-ready");
         let attr = self.attributes(written.end);
         let publish = || {
             // Nobody can have come between: both locks are held.
@@ -301,9 +309,11 @@ impl Writer<'_> {
             }
             other => other?,
         }
+        self.mount.stop("fresh-recorded");
         if written.end > self.size() {
             self.inode.set_size(written.end as i64);
         }
+        self.mount.stop("fresh-sized");
         if target.taken {
             // With both locks nobody else can have added or taken any.
             inode.add_blocks(piece.len.raw().saturating_mul(8));
@@ -327,6 +337,7 @@ impl Writer<'_> {
 /// block, and makes all of it durable. `invalidate_lock` is held: no fault is taken. Returns
 /// how many bytes were there to copy.
 fn fill(
+    mount: &Mount,
     access: &Access<'_>,
     piece: &Piece,
     at: u64,
@@ -344,6 +355,7 @@ fn fill(
         let most = most.min(index(room));
         access.write_from(to, from, most).map_err(fault)?
     };
+    mount.stop("fresh-copied");
     let end = to.saturating_add(count(taken));
     let tail = end.next_multiple_of(BLOCK_SIZE) - end;
     if tail != 0 {
