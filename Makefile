@@ -41,7 +41,10 @@ module: setup
 		exec make -C $$k -s $$make_args M=/ferrox MO=/ferrox/$(OUT) -j$$(nproc) CONFIG_DEBUG_INFO_BTF_MODULES= $(MODFLAGS) \
 		$(or $(WHAT),modules)'
 
+# The directory is made by the machine's user, what is in it by root: not the other way round, or
+# nobody else could make anything beside it.
 tools: setup
+	@mkdir -p build
 	@$(cargo) build $(workspace) --release --workspace --quiet
 	@tools/in-root sh -ec 'mkdir -p build/bin; cd $$CARGO_TARGET_DIR/release; \
 		for verb in mkfs fsck; do cp -u $$verb-ferrox /ferrox/build/bin/$$verb.ferrox; done; \
@@ -71,10 +74,12 @@ check-long:
 	@FERROX_LONG=1 tools/tests
 
 fuzz: setup
+	@mkdir -p build
 	@tools/fuzz/run $(foreach option,SECONDS SEED BASE HANG REPLAY IMAGE,$(if $($(option)),\
 		--$(shell echo $(option) | tr A-Z a-z) '$($(option))'))
 
 doc: setup
+	@mkdir -p build
 	@tools/in-root sphinx-build -q -W --keep-going -b html Documentation build/doc
 	@tools/in-root sphinx-build -q -W --keep-going -b man Documentation build/man
 

@@ -4,6 +4,11 @@
 # The runner itself: each way for a guest to end badly is brought about, and must be
 # told from the others. What stands on the runner is worth no more than this.
 set -u
+# Below, the runner is killed: where it belongs to root, who is not may not.
+if [ "$(id -u)" != 0 ]; then
+	exec sudo --preserve-env "FERROX_CACHE=${FERROX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ferrox}" \
+		"HOME=$HOME" bash "$0" "$@"
+fi
 run=$(dirname "${BASH_SOURCE[0]}")/../../guest/run
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
