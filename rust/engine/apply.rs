@@ -267,14 +267,17 @@ fn map(
     effects: &mut Effects,
 ) -> Result {
     let ino = Ino::new(r.attr.ino.get());
+    if let [extent] = list {
+        // What makes another one longer is checked by that.
+        if extents::lengthen(env, locked, arena, r, &Piece::unchecked(extent))? {
+            return Ok(());
+        }
+    }
     regular(locked, ino)?;
     for extent in list {
         let piece = Piece::decode(env, ino, extent)?;
-        let mut editor = editor(env, locked, arena, ino);
-        if !editor.lengthen(&piece)? {
-            editor.arena.reserve(STEP_PAGES)?;
-            editor.map(&piece, effects)?;
-        }
+        arena.reserve(STEP_PAGES)?;
+        editor(env, locked, arena, ino).map(&piece, effects)?;
     }
     let (inode, group) = locked.inode_and_group(ino)?;
     inode.set_attr(&r.attr)?;

@@ -22,9 +22,11 @@
 //! does both maps.
 
 mod gap;
+mod longer;
 
 pub(crate) use gap::Gap;
 pub use gap::{vicinity, Vicinity};
+pub(crate) use longer::lengthen;
 
 use crate::env::Env;
 use crate::error::{Check, Result};
@@ -56,14 +58,20 @@ pub struct Piece {
 impl Piece {
     /// Decodes and checks an extent of the media or of a record.
     pub fn decode(env: &dyn Env, ino: Ino, raw: &Extent) -> Result<Self> {
-        let piece = Self {
+        let piece = Self::unchecked(raw);
+        piece.check(env, ino)?;
+        Ok(piece)
+    }
+
+    /// Decodes an extent that has yet to be checked.
+    #[inline]
+    pub(crate) fn unchecked(raw: &Extent) -> Self {
+        Self {
             file: FileBlock::new(raw.file.get()),
             start: Block::new(raw.start.get()),
             len: Blocks::new(raw.len.get().into()),
             flags: raw.flags.get(),
-        };
-        piece.check(env, ino)?;
-        Ok(piece)
+        }
     }
 
     /// The extent as it stands in records and inode items.
@@ -288,6 +296,34 @@ pub(crate) fn joins_in(env: &dyn Env, a: &Piece, b: &Piece) -> Option<(Piece, Gr
     }
 }
 
+/// Puts an extent into the tree of a file.
+fn set_in_tree(
+    env: &dyn Env,
+    arena: &mut Arena,
+    inode: &mut InodeObject,
+    group: &mut GroupObject,
+    piece: &Piece,
+) -> Result {
+    let value = Value {
+        start: piece.start.raw().into(),
+        len: u32::try_from(piece.len.raw()).unwrap_or(u32::MAX).into(),
+        flags: piece.flags.into(),
+    };
+    let mut fresh = 0;
+    inode.with_tree(&mut |tree| {
+        let mut res = Resources {
+            places: group.places(),
+            arena,
+        };
+        let key = [piece.file.raw(), 0, 0];
+        fresh = u64::from(tree.upsert(env, &mut res, key, value.as_bytes())?);
+        Ok(())
+    })?;
+    let items = inode.core.items.get();
+    inode.core.items.set(items.saturating_add(fresh));
+    Ok(())
+}
+
 /// Puts the record of an extent into the reverse map of its group.
 fn set_record(
     env: &dyn Env,
@@ -335,34 +371,11 @@ impl Editor<'_, '_, '_> {
             inline = false;
         }
         if !inline {
-            self.set_in_tree(piece)?;
+            let (inode, group) = self.locked.inode_and_group(self.ino)?;
+            set_in_tree(self.env, self.arena, inode, group, piece)?;
         }
         let group = self.locked.group_of(self.env, piece.start)?;
         set_record(self.env, self.arena, group, self.ino, piece)
-    }
-
-    /// Puts an extent into the tree of the file.
-    fn set_in_tree(&mut self, piece: &Piece) -> Result {
-        let value = Value {
-            start: piece.start.raw().into(),
-            len: u32::try_from(piece.len.raw()).unwrap_or(u32::MAX).into(),
-            flags: piece.flags.into(),
-        };
-        let (env, arena) = (self.env, &mut *self.arena);
-        let (inode, group) = self.locked.inode_and_group(self.ino)?;
-        let mut fresh = 0;
-        inode.with_tree(&mut |tree| {
-            let mut res = Resources {
-                places: group.places(),
-                arena,
-            };
-            let key = [piece.file.raw(), 0, 0];
-            fresh = u64::from(tree.upsert(env, &mut res, key, value.as_bytes())?);
-            Ok(())
-        })?;
-        let items = inode.core.items.get();
-        inode.core.items.set(items.saturating_add(fresh));
-        Ok(())
     }
 
     /// Takes an extent out.
@@ -543,39 +556,6 @@ impl Editor<'_, '_, '_> {
             }
         }
         self.set(&whole)
-    }
-
-    /// [`Editor::map`] where all that happens is that the extent before the gap becomes longer, as
-    /// with every append; `false`, and no change, where it is not so.
-    #[inline(never)]
-    pub fn lengthen(&mut self, piece: &Piece) -> Result<bool> {
-        let (env, ino) = (self.env, self.ino);
-        let (inode, home) = self.locked.inode_and_group(ino)?;
-        let Some(gap) = inode.gap else {
-            return Ok(false);
-        };
-        let Some((whole, number)) = gap.longer(env, piece) else {
-            return Ok(false);
-        };
-        let blocks = inode.core.blocks.get();
-        inode
-            .core
-            .blocks
-            .set(blocks.saturating_add(piece.len.raw()));
-        inode.gap = Some(Gap { left: whole, ..gap });
-        if inode.fork() != Fork::Tree {
-            let longer = inode.inline.lengthen(&gap.left, &whole);
-            longer.ok_or(Check::RecordState.inode(ino))?;
-            if home.number() == number {
-                home.count_free(0, piece.len.raw());
-                return set_record(env, self.arena, home, ino, &whole).map(|()| true);
-            }
-        } else {
-            self.set_in_tree(&whole)?;
-        }
-        let group = self.locked.group(number)?;
-        group.count_free(0, piece.len.raw());
-        set_record(env, self.arena, group, ino, &whole).map(|()| true)
     }
 
     /// [`Editor::map`] where there is nothing to replace; `false`, and no change, where there is.

@@ -37,12 +37,14 @@ impl Gap {
     /// Whether something that begins at `at` and ends at `to` lies in it, with nothing to its right
     /// that it could touch.
     fn holds(&self, at: FileBlock, to: FileBlock) -> bool {
-        let open = to < self.end || self.end == FileBlock::END;
+        let open = to < self.end || (self.end == FileBlock::END && to <= self.end);
         self.left.end() <= at && at < self.end && open
     }
 
     /// What the extent on the left becomes with `piece`, if that makes it longer and touches
-    /// nothing else; and the group in which it lies.
+    /// nothing else; and the group in which it lies. Then `piece` is one that a file may have
+    /// ([`Piece::check`]): it ends where a file can, lies in one group, and has the flags of the
+    /// other.
     #[inline]
     pub(crate) fn longer(&self, env: &dyn Env, piece: &Piece) -> Option<(Piece, Group)> {
         match self.holds(piece.file, piece.end()) {

@@ -159,10 +159,7 @@ pub(super) fn prepare_longer(
     let Some(gap) = inode.gap else {
         return Ok(false);
     };
-    // What joins has been looked at, but for how far a file may go.
-    let end = piece.file.checked_add(piece.len);
-    let fits = end.is_some_and(|end| end <= FileBlock::END);
-    let Some((_, number)) = gap.longer(env, piece).filter(|_| fits) else {
+    let Some((_, number)) = gap.longer(env, piece) else {
         return Ok(false);
     };
     inode.load_path(env, gap.left.file.raw())?;
