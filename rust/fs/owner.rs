@@ -51,7 +51,7 @@ impl Owner {
         // If the compiler knew that it is zero, it would call `memset` for the 18 words of it.
         let object = InodeObject::new(ino, Core::filled(black_box(0)));
         let ino = ino.raw();
-        Ok(pool.share(pin_init!(Self {
+        pool.share(pin_init!(Self {
             map <- RwSemaphore::new(object, c"ferrox_map", static_lock_class!()),
             ino: Atomic::new(ino),
             listed: Atomic::new(false),
@@ -59,7 +59,7 @@ impl Owner {
             in_core: Atomic::new(false),
             shelved: Atomic::new(false),
             counted: Atomic::new(0),
-        }))?)
+        }))
     }
 
     /// A VFS inode has it from now on, or no more.
