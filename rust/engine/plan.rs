@@ -148,16 +148,19 @@ fn free_cookie(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Re
 
 /// What a directory knows of a name. Searched only if nobody did before.
 fn slot(env: &dyn Env, locked: &mut Locked<'_>, name: &NewName<'_>) -> Result<Slot> {
+    if let Some(vacancy) = name.vacancy {
+        let dir = locked.inode(name.dir)?;
+        if dir.is_dir() {
+            if let Some(free) = vacancy.cookie(env, dir, name.name)? {
+                return Ok(Slot { found: None, free });
+            }
+        }
+    }
+    dir::check_name(name.name)?;
     let dir = locked.inode(name.dir)?;
     if !dir.is_dir() {
         return Err(Error::NotDirectory);
     }
-    if let Some(vacancy) = name.vacancy {
-        if let Some(free) = vacancy.cookie(env, dir, name.name)? {
-            return Ok(Slot { found: None, free });
-        }
-    }
-    dir::check_name(name.name)?;
     dir::slot_loading(env, dir, name.name)
 }
 

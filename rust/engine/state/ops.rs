@@ -178,6 +178,7 @@ impl State<'_> {
 
     /// What a lookup that finds nothing can say to whoever makes the name; nothing, if it is there.
     pub fn vacancy(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Vacancy>> {
+        dir::check_name(name)?;
         let mut who = Owners::default();
         who.add_inode(dir)?;
         self.with(&who, None, |env, locked| {
