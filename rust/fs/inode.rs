@@ -165,9 +165,10 @@ pub(crate) fn times(inode: &Object) -> SetAttr {
     let mut attr = blank(Ino::new(inode.ino()));
     attr.mask
         .set(log::SET_ATIME | log::SET_MTIME | log::SET_CTIME);
-    attr.atime.set(time(inode.atime()));
-    attr.mtime.set(time(inode.mtime()));
-    attr.ctime.set(time(inode.ctime()));
+    let [accessed, modified, changed] = inode.times();
+    attr.atime.set(time(accessed));
+    attr.mtime.set(time(modified));
+    attr.ctime.set(time(changed));
     attr
 }
 

@@ -187,6 +187,7 @@ impl Writer<'_> {
     }
 
     /// What changes with a write that ends at `end`: times, and the size if it grows.
+    #[inline]
     fn attributes(&self, end: u64) -> SetAttr {
         let mut attr = times(&self.inode);
         if end > self.size() {

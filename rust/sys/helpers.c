@@ -57,6 +57,14 @@ HELPER(void, inode_unlock_shared)(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+/* All times at once: atime, mtime, ctime. */
+HELPER(void, inode_get_times)(const struct inode *inode, struct timespec64 *ts)
+{
+	ts[0] = inode_get_atime(inode);
+	ts[1] = inode_get_mtime(inode);
+	ts[2] = inode_get_ctime(inode);
+}
+
 HELPER(void, inode_get_atime)(const struct inode *inode, struct timespec64 *ts)
 {
 	*ts = inode_get_atime(inode);

@@ -298,6 +298,14 @@ impl<T: FileSystem> Object<T> {
         self.time(bindings::inode_get_ctime)
     }
 
+    /// The last access, the last change of the contents, and that of contents or attributes.
+    pub fn times(&self) -> [Timespec; 3] {
+        let mut ts = [bindings::timespec64::default(); 3];
+        // SAFETY: the helper only reads the inode, and writes three times.
+        unsafe { bindings::inode_get_times(self.as_ptr(), ts.as_mut_ptr()) };
+        ts.map(Timespec::from_c)
+    }
+
     fn time(
         &self,
         get: unsafe extern "C" fn(*const bindings::inode, *mut bindings::timespec64),
