@@ -27,6 +27,7 @@
 
 mod chunks;
 mod give;
+mod making;
 mod warm;
 
 pub use chunks::Chunks;
@@ -36,14 +37,13 @@ use crate::checkpoint::AtCut;
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
 use crate::frames::Frames;
-use crate::space::FreeMap;
 use crate::tree::{Arena, Key, Resources, Root, Tree, TreeMut};
-use core::ops::ControlFlow;
 use format::inode::{Chunk as ChunkItem, CHUNK, CHUNK_MAX, ORPHAN};
 use format::node::Kind;
 use format::rmap::{Owner, Value as RmapValue};
 use format::units::{count, index, Ino};
 use format::{Block, Blocks, Epoch, Group};
+use making::Making;
 use memory::Box;
 use warm::{Kept, Warm};
 use zerocopy::{FromBytes, IntoBytes};
@@ -71,6 +71,8 @@ pub struct GroupObject {
     at_cut: Option<format::group::Item>,
     /// `free` and `inode_count` as they were when [`GroupObject::take_change`] last told.
     told: (u64, u32),
+    /// The free map, while it is being made.
+    making: Option<Box<Making>>,
 }
 
 /// What operations did to a group: for the books of the whole filesystem.
@@ -104,6 +106,7 @@ impl GroupObject {
             dirty: false,
             at_cut: None,
             told: (len, 0),
+            making: None,
         }
     }
 
@@ -382,7 +385,7 @@ impl GroupObject {
     }
 
     /// Says that `owner` holds `len` blocks from `start`: a new record, or a longer or shorter one
-    /// with the same start.
+    /// with the same start. No record comes into the reverse map, or grows, but by this.
     pub fn rmap_set(
         &mut self,
         env: &dyn Env,
@@ -393,6 +396,9 @@ impl GroupObject {
         flags: u32,
     ) -> Result {
         let key = rmap_key(start, owner);
+        if let Some(making) = &mut self.making {
+            making.owned(start, len);
+        }
         let len = u32::try_from(len.raw()).map_err(|_| Check::RmapRecord.block(start))?;
         let value = RmapValue {
             len: len.into(),
@@ -614,10 +620,10 @@ impl GroupObject {
     fn gap(&mut self, env: &dyn Env, from: u64, to: u64) -> Result<Option<u64>> {
         let mut at = from;
         while at <= to {
-            if !self.inode_tree_mut().has(env, [at, 0, 0])? {
-                return Ok(Some(at));
+            match self.inode_tree_mut().run_end(env, at)? {
+                end if end == at => return Ok(Some(at)),
+                end => at = end,
             }
-            at = at.saturating_add(1);
         }
         Ok(None)
     }
@@ -684,48 +690,6 @@ impl GroupObject {
             self.put(env, arena, CHUNK | relative.raw(), item.as_bytes())?;
         }
         Ok(())
-    }
-
-    /// Makes the free map from the reverse map: everything without an owner is free.
-    pub fn free_map(&mut self, env: &dyn Env) -> Result<FreeMap> {
-        let start = env
-            .volume()
-            .group_start(self.number)
-            .ok_or(Check::GroupItem.group(self.number))?;
-        let mut map = FreeMap::new(start, env.volume().group_len(self.number))?;
-        let mut bad = None;
-        let mut resume: Key = [0; 3];
-        // One past the last block that was marked: however many records hold the same blocks, each
-        // block is marked once.
-        let mut marked = 0u64;
-        self.rmap_mut().loading(env, |tree| {
-            // After a node had to be loaded this goes on with the last record it saw; to mark a
-            // record twice is harmless.
-            let begin = resume;
-            tree.scan(begin, &mut |key: Key, value: &[u8]| {
-                resume = key;
-                let [start, ..] = key;
-                match RmapValue::read_from_bytes(value) {
-                    Ok(value) => {
-                        let end = start.saturating_add(value.len.get().into());
-                        let from = start.max(marked);
-                        if let Some(len) = end.checked_sub(from) {
-                            map.occupy(Block::new(from), Blocks::new(len));
-                            marked = end;
-                        }
-                        ControlFlow::Continue(())
-                    }
-                    Err(_) => {
-                        bad = Some(start);
-                        ControlFlow::Break(())
-                    }
-                }
-            })
-        })?;
-        if let Some(bad) = bad {
-            return Err(Check::RmapRecord.block(Block::new(bad)));
-        }
-        Ok(map)
     }
 }
 

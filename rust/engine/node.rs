@@ -267,6 +267,19 @@ impl<'a> Node<'a> {
         Some(le64(slot, 0)?.saturating_add(u64::from(u32::from_le_bytes(*len))))
     }
 
+    /// Start and length of the interval in slot `at` of a leaf, whose value has `bytes` bytes; `None`
+    /// past the end, and where it has not.
+    #[inline]
+    pub(crate) fn interval(&self, at: usize, bytes: usize) -> Option<(u64, u64)> {
+        let slot = self.slot(at)?;
+        let place = slot.get(self.kind.key_bytes()..)?;
+        if le16(place, 2)? != bytes {
+            return None;
+        }
+        let len = self.page.get(le16(place, 0)?..)?.first_chunk::<4>()?;
+        Some((le64(slot, 0)?, u64::from(u32::from_le_bytes(*len))))
+    }
+
     /// The largest end of all intervals of an interval tree's node; zero in every other tree.
     pub fn largest_end(&self) -> u64 {
         if !self.kind.is_interval() {

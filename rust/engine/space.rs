@@ -39,6 +39,9 @@ use memory::Vec;
 /// Words of the bitmap in 2 MiB.
 const WORDS: usize = 8;
 
+/// Blocks of a free unit.
+const WHOLE: u16 = 512;
+
 /// The free map of one group.
 pub struct FreeMap {
     start: Block,
@@ -52,6 +55,13 @@ pub struct FreeMap {
     free: u64,
     /// The unit at which the next small search begins.
     hint: usize,
+}
+
+/// Blocks that are about to be marked: see [`FreeMap::occupy_next`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    word: u64,
+    bits: u64,
 }
 
 /// A run of blocks that was taken: publish it or [`FreeMap::give`] it back.
@@ -74,12 +84,13 @@ impl FreeMap {
             open: len.raw().saturating_sub(kept(len.raw())),
             words: Vec::new(),
             units: Vec::new(),
-            free: 0,
+            free: count(units).saturating_mul(HUGE_BLOCKS),
             hint: 0,
         };
-        map.words.resize(units.saturating_mul(WORDS), u64::MAX)?;
-        map.units.resize(units, 0)?;
-        map.mark(0, len.raw(), false);
+        // Whole units are free; of the last one, what is past the end is not.
+        map.words.resize(units.saturating_mul(WORDS), 0)?;
+        map.units.resize(units, WHOLE)?;
+        map.mark(len.raw(), map.free, true);
         Ok(map)
     }
 
@@ -102,6 +113,36 @@ impl FreeMap {
     pub fn occupy(&mut self, start: Block, len: Blocks) {
         if let Some((from, to)) = self.clamp(start, len) {
             self.mark(from, to, true);
+        }
+    }
+
+    /// [`FreeMap::occupy`] of a run behind the last one, as a rule in the same word of the map: what
+    /// is in one word is marked at once. [`FreeMap::settle`] has to follow the last run.
+    #[inline]
+    pub fn occupy_next(&mut self, pending: &mut Pending, start: Block, len: Blocks) {
+        let at = start.raw().wrapping_sub(self.start.raw());
+        let (word, shift) = (at >> 6, at & 63);
+        let room = 64u64.wrapping_sub(shift);
+        if start < self.start || at >= self.len || len.raw() >= room {
+            return self.occupy(start, len);
+        }
+        let run = 1u64.wrapping_shl(low6(len.raw())).wrapping_sub(1);
+        if pending.word != word {
+            self.settle(pending);
+            pending.word = word;
+        }
+        pending.bits |= run.wrapping_shl(low6(shift));
+    }
+
+    /// Marks what is pending.
+    pub fn settle(&mut self, pending: &mut Pending) {
+        let bits = core::mem::take(&mut pending.bits);
+        let at = index(pending.word);
+        if let (Some(word), Some(unit)) = (self.words.get_mut(at), self.units.get_mut(at >> 3)) {
+            let more = (bits & !*word).count_ones();
+            *word |= bits;
+            *unit = unit.saturating_sub(u16::try_from(more).unwrap_or(0));
+            self.free = self.free.saturating_sub(u64::from(more));
         }
     }
 
@@ -463,6 +504,35 @@ mod tests {
             let run = map.take(Blocks::new(1), None, false).unwrap();
             assert!(run.start.raw() < 4096 + 512, "{run:?} broke a whole unit");
         }
+    }
+
+    #[test]
+    fn runs_that_are_marked_together_are_as_if_marked_alone() {
+        let (mut together, mut alone) = (map(3000), map(3000));
+        let mut pending = Pending::default();
+        let (mut at, mut x) = (4000u64, 12345u64);
+        while at < 4096 + 3100 {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1);
+            let len = if x >> 60 == 0 {
+                200
+            } else {
+                1 + (x >> 40) % 70
+            };
+            let (start, len) = (Block::new(at), Blocks::new(len));
+            together.occupy_next(&mut pending, start, len);
+            alone.occupy(start, len);
+            // Sometimes the next one begins within this one.
+            at = at + len.raw() + (x >> 35) % 30 - ((x >> 50) % 20).min(len.raw());
+            if x >> 61 == 0 {
+                together.settle(&mut pending);
+                assert_eq!(together.words[..], alone.words[..]);
+            }
+        }
+        together.settle(&mut pending);
+        assert_eq!(together.words[..], alone.words[..]);
+        assert_eq!(together.units[..], alone.units[..]);
+        assert_eq!(together.free(), alone.free());
+        assert_ne!(alone.free(), Blocks::ZERO);
     }
 
     #[test]

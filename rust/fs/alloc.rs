@@ -6,19 +6,26 @@
 //! takes its other locks; so lack of them is `ENOSPC` at once. What is taken and not published goes
 //! back with [`Mount::give`].
 //!
-//! The free map is made when a group first allocates, from the reverse map, under the group lock.
+//! The free map is made when a group first allocates, from the reverse map, a piece at a time under
+//! the group lock ([`engine::group::GroupObject::make_free_map`]).
 
 use crate::error::Result;
 use crate::media::World;
 use crate::mount::Mount;
+use crate::owner::Slot;
 use engine::space::{FreeMap, Run};
 use format::units::HUGE_BLOCKS;
 use format::{Block, Blocks, Group};
+use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use vfs::sync::NoFs;
 
 /// How many groups are asked for a whole unit, before less than one is taken.
 const HUGE_TRIES: u32 = 8;
+
+/// Leaves of the reverse map that are looked at under one hold of the group lock: so many take half a
+/// million instructions when none of them is in DRAM.
+const LEAVES: usize = 24;
 
 /// Whether a run serves who wants to map it huge: a part of a unit serves nobody.
 fn serves(run: &Run, want: Blocks) -> bool {
@@ -29,16 +36,31 @@ impl Mount {
     /// Runs `f` on the free map of a group, made if there is none yet.
     fn with_free_map<R>(&self, group: Group, f: &mut dyn FnMut(&mut FreeMap) -> R) -> Result<R> {
         let slot = self.slot(group)?;
-        if let Some(map) = &mut *slot.free.lock() {
-            return Ok(f(map));
+        loop {
+            if let Some(map) = &mut *slot.free.lock() {
+                return Ok(f(map));
+            }
+            self.make_free_map(slot, group)?;
+            if vfs::cpu::is_killed() {
+                return Err(EINTR.into());
+            }
         }
+    }
+
+    /// Makes some of a group's free map. Who comes while others make it, helps.
+    #[inline(never)]
+    fn make_free_map(&self, slot: &Slot, group: Group) -> Result {
         let _nofs = NoFs::enter();
         let world = World::new(self);
-        // Under the group lock nothing can be freed or published, so the map misses nothing.
         let mut known = slot.object.write();
-        let made = known.open(&world, group)?.free_map(&world)?;
-        let mut free = slot.free.lock();
-        Ok(f(free.get_or_insert(made)))
+        if slot.free.lock().is_none() {
+            // Under the group lock nothing can be freed or published, so the map misses nothing.
+            let object = known.open(&world, group)?;
+            if let Some(made) = object.make_free_map(&world, LEAVES)? {
+                *slot.free.lock() = Some(made);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a run of at most `want` blocks: behind `goal`, else in the group `home`, else

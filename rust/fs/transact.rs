@@ -251,7 +251,7 @@ impl Mount {
             return Err(EIO.into());
         }
         self.note(operation, &mut locked, seats);
-        self.give_back(work);
+        self.give_back(&world, &mut locked, work);
         self.stop("applied");
         Ok(result)
     }
@@ -361,9 +361,12 @@ impl Mount {
         }
     }
 
-    /// Gives freed blocks back to the free maps. The group locks are still held.
-    fn give_back(&self, work: &mut Work) {
+    /// Gives freed blocks back to the free maps, also to those that are being made. The group locks are still held.
+    fn give_back(&self, world: &World<'_>, locked: &mut Locked<'_>, work: &mut Work) {
         while let Some((start, len)) = work.effects.freed.pop() {
+            if let Ok(group) = locked.group_of(world, start) {
+                group.gave(start, len);
+            }
             self.give(start, len);
         }
     }

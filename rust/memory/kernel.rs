@@ -141,6 +141,9 @@ impl<T> Vec<T> {
     }
 }
 
+/// Elements that [`Vec::resize`] puts at once.
+const BATCH: usize = 16;
+
 impl<T: Clone> Vec<T> {
     /// Appends copies of all elements of `from`.
     #[inline]
@@ -160,8 +163,17 @@ impl<T: Clone> Vec<T> {
             return Ok(());
         };
         self.reserve(more)?;
-        // Not extend_with(): it indexes, which the optimizer does not see through.
-        for _ in 0..more {
+        // Not extend_with(): it indexes, which the optimizer does not see through. By sixteen, for
+        // a push looks at the room that there is each time.
+        let mut left = more;
+        if left >= BATCH {
+            let batch: [T; BATCH] = core::array::from_fn(|_| value.clone());
+            while left >= BATCH {
+                self.extend_from_slice(&batch)?;
+                left = left.saturating_sub(BATCH);
+            }
+        }
+        for _ in 0..left {
             let copy = value.clone();
             self.0.push_within_capacity(copy).map_err(|_| AllocError)?;
         }

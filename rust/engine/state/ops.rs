@@ -799,8 +799,11 @@ impl State<'_> {
             return;
         };
         if let Ok(at) = self.find_group(group) {
-            let map = self.groups.get_mut(at).and_then(|open| open.free.as_mut());
-            if let Some(map) = map {
+            let Some(open) = self.groups.get_mut(at) else {
+                return;
+            };
+            open.object.gave(start, len);
+            if let Some(map) = open.free.as_mut() {
                 map.give(start, len);
             }
         }

@@ -28,7 +28,7 @@
 
 use super::{broken, Key, Path, Tree, TreeMut};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Check, Error, Result};
 use crate::node::Node;
 use format::node::Kind;
 use memory::{AllocError, Vec};
@@ -36,6 +36,9 @@ use memory::{AllocError, Vec};
 /// How many ways an owner remembers: a group has two trees, and an operation comes to a few places
 /// of each.
 const MOST: usize = 4;
+
+/// For [`Fingers::next`]: they are in use, and have their room.
+const ELSEWHERE: usize = usize::MAX;
 
 /// The way to one leaf.
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +99,19 @@ impl Fingers {
         }
     }
 
+    /// What stands in the place of fingers that were taken out for a while.
+    const fn elsewhere() -> Self {
+        Self {
+            list: Vec::new(),
+            next: ELSEWHERE,
+        }
+    }
+
     /// Makes room for the fingers of an owner that has nodes.
     #[inline]
     pub(crate) fn reserve(&mut self) -> Result<(), AllocError> {
         match self.list.capacity() {
-            0 => self.list.reserve(MOST),
+            0 if self.next != ELSEWHERE => self.list.reserve(MOST),
             _ => Ok(()),
         }
     }
@@ -167,6 +178,16 @@ pub(crate) struct Found {
     pub(super) leaf: u32,
     /// The slot of the key (`Ok`), or the one before which it would stand.
     pub(super) slot: Result<usize, usize>,
+}
+
+/// A part of a leaf: see [`TreeMut::stretch`].
+pub struct Stretch<'a> {
+    /// The leaf.
+    pub leaf: Node<'a>,
+    /// The first slot that counts.
+    pub at: usize,
+    /// Where the next leaf begins; `None` behind the last one.
+    pub next: Option<Key>,
 }
 
 /// What [`TreeMut::peek`] found.
@@ -253,6 +274,62 @@ impl TreeMut<'_> {
         Ok(self.seek(env, &key)?.slot.is_ok())
     }
 
+    /// Where the items end whose keys begin with `first` and the numbers behind it, as far as one
+    /// leaf shows it: the first number without an item, or that of which another leaf would know.
+    /// Loads what is not there.
+    ///
+    /// # Errors
+    ///
+    /// What [`Frames::load`](crate::frames::Frames::load) returns.
+    pub fn run_end(&mut self, env: &dyn Env, first: u64) -> Result<u64> {
+        if self.root.is_empty() {
+            return Ok(first);
+        }
+        let found = self.seek(env, &[first, 0, 0])?;
+        let Ok(mut at) = found.slot else {
+            return Ok(first);
+        };
+        let leaf = self.leaf(&found)?;
+        let mut end = first;
+        while leaf.key(at).is_some_and(|[key, ..]| key == end) {
+            at = at.saturating_add(1);
+            end = end.saturating_add(1);
+        }
+        Ok(end)
+    }
+
+    /// What one leaf has at and behind `key`, loading what is not there; `None` in an empty tree. To
+    /// walk a tree leaf by leaf, letting others change it in between, go on with [`Stretch::next`].
+    ///
+    /// `begins`: `key` is the `next` of the leaf before, and nothing has changed since. Then no key
+    /// of this leaf may be smaller: a leaf to which many ways lead is found out.
+    ///
+    /// # Errors
+    ///
+    /// What [`Frames::load`](crate::frames::Frames::load) returns.
+    pub fn stretch(
+        &mut self,
+        env: &dyn Env,
+        key: Key,
+        begins: bool,
+    ) -> Result<Option<Stretch<'_>>> {
+        if self.root.is_empty() {
+            return Ok(None);
+        }
+        let found = self.seek(env, &key)?;
+        let (Ok(at) | Err(at)) = found.slot;
+        if begins && at != 0 {
+            return Err(Check::NodeOrder.block(self.frames.block(found.leaf)));
+        }
+        let finger = self.frames.fingers().list.get(found.finger);
+        let next = finger.filter(|finger| finger.bounded);
+        Ok(Some(Stretch {
+            leaf: self.leaf(&found)?,
+            at,
+            next: next.map(|finger| finger.high),
+        }))
+    }
+
     /// The first item at or behind `key`, as far as one leaf shows it, loading what is not there.
     ///
     /// # Errors
@@ -281,7 +358,7 @@ impl TreeMut<'_> {
     fn approach(&mut self, env: &dyn Env, key: &Key) -> Result<(usize, u32)> {
         // Taken out for the while: loading a node has the frames to itself.
         self.frames.fingers_mut().reserve()?;
-        let mut fingers = core::mem::replace(self.frames.fingers_mut(), Fingers::new());
+        let mut fingers = core::mem::replace(self.frames.fingers_mut(), Fingers::elsewhere());
         let result = match fingers.another() {
             Some((at, finger)) => self
                 .loading(env, |tree| tree.point(finger, key))
