@@ -13,7 +13,7 @@
 //! At any time, of the blocks of the group,
 //!
 //! * *each that a record before `resume` holds is marked*: it was when the walk came by, or the
-//!   record came to be there since, and said so ([`Making::owned`], called for every record that is
+//!   record came to be there since, and said so (`Making::owned`, called for every record that is
 //!   put, also where two become one: that may bring blocks of an unseen record before `resume`);
 //! * *none is marked that nobody holds*: what loses its last owner is given
 //!   ([`GroupObject::gave`]) under the same hold of the group's lock;

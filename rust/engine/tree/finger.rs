@@ -299,7 +299,7 @@ impl TreeMut<'_> {
     }
 
     /// What one leaf has at and behind `key`, loading what is not there; `None` in an empty tree. To
-    /// walk a tree leaf by leaf, letting others change it in between, go on with [`Stretch::next`].
+    /// walk a tree leaf by leaf, letting others change it in between, go on with `Stretch::next`.
     ///
     /// `begins`: `key` is the `next` of the leaf before, and nothing has changed since. Then no key
     /// of this leaf may be smaller: a leaf to which many ways lead is found out.
