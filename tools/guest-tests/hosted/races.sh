@@ -11,11 +11,12 @@ set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 export KERNEL=${KERNEL:-stock}
 out=build/park-$KERNEL
+make -s tools
 make -s module "OUT=$out" MODFLAGS=FERROX_PARK=y
 seconds=45
 [ "$KERNEL" = stock ] || seconds=120
 case ${FERROX_LONG:-0} in '' | 0) ;; *) seconds=1200 ;; esac
 unset FS NVDIMM MKFS OPTS EXTRA POWERCUT ONLY ICOUNT MODULES SCRIPT
-TIMEOUT=$((seconds * 2 + 300)) exec tools/guest/run --size 128M --modules "$out" \
+TIMEOUT=$((seconds * 4 + 300)) exec tools/guest/run --size 128M --modules "$out" \
 	-e "SECONDS_=${SECONDS_:-$seconds}" -e "SEED=${SEED:-$RANDOM}" -e "ONLY_=${ONLY_:-}" \
 	tools/guest-tests/hosted/races/guest.sh

@@ -17,9 +17,9 @@
 //! races verify KEPT    the same files after a mount
 //! ```
 //!
-//! After all these come pairs of which both are stopped (the first, then the other, then the first is
-//! let go), in an order that is drawn, until `SECONDS` have passed since the beginning. With `SECONDS`
-//! too few for the first part, that too is in an order that is drawn.
+//! The pairs of [`FIRST`] have their turn first, and must all be run; the others follow in an order
+//! that is drawn, as long as there are `SECONDS` left. After all these come pairs of which both are stopped (the first, then the other, then the first is
+//! let go), drawn until `SECONDS` have passed since the beginning.
 
 // Unsafe code is in `touch` alone.
 #![deny(unsafe_code)]
@@ -38,6 +38,9 @@ use park::Stop;
 use run::{Pair, Run};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Longer than anybody waits.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// A sum that tells other bytes from these.
 fn sum(bytes: &[u8]) -> u64 {
@@ -63,6 +66,20 @@ impl Draw {
         }
     }
 }
+
+/// The operations whose pairs are never left out.
+const FIRST: &[&str] = &[
+    "write into a hole",
+    "store into the hole, beside what is written",
+    "store into the hole, over what is written",
+    "load of the hole",
+    "read",
+    "truncate into the hole",
+    "truncate into a block",
+    "punch a hole",
+    "unlink, while it is open",
+    "the end of another file",
+];
 
 type Stops = Vec<(&'static Op, bool, Vec<Stop>)>;
 
@@ -99,22 +116,31 @@ fn force(control: &Path, kept: &Path, limit: Duration, seed: u64, only: &str) ->
     pairs.retain(|pair| pair.to_string().contains(only));
     let mut draw = Draw(seed);
     draw.shuffle(&mut pairs);
+    pairs.sort_by_key(|pair| !(FIRST.contains(&pair.a.name) && FIRST.contains(&pair.b.name)));
+    let first =
+        pairs.partition_point(|pair| FIRST.contains(&pair.a.name) && FIRST.contains(&pair.b.name));
     let points: usize = stops.iter().map(|(_, _, s)| s.len()).sum();
     println!(
-        "{} operations, {} pairs, {points} points to be stopped at: {} cases; seed {seed}",
+        "{} operations, {} pairs, {points} points to be stopped at: {} cases, {first} of them first; seed {seed}",
         OPS.len(),
         OPS.len() * OPS.len(),
         pairs.len()
     );
     for pair in &pairs {
-        if begin.elapsed() > limit {
+        // Those that must be run may take three times as long.
+        let must = run.tally.cases < first;
+        if begin.elapsed() > if must { limit * 3 } else { limit } {
             break;
         }
         run.force(pair)?;
     }
     let single = run.tally.cases;
+    ensure!(
+        single >= first,
+        "no time for the {first} cases that must be run: {single}"
+    );
     // A race that was asked for is over when it was run.
-    while begin.elapsed() < limit && limit < Duration::MAX && only.is_empty() {
+    while begin.elapsed() < limit && limit < FOREVER && only.is_empty() {
         let (a, warm, first) = &stops[draw.below(stops.len())];
         let (b, _, second) = &stops[draw.below(OPS.len()) + if *warm { OPS.len() } else { 0 }];
         if first.is_empty() || second.is_empty() {
@@ -186,7 +212,7 @@ fn main() -> Result<()> {
                 Some(seed) => seed.parse()?,
                 None => std::process::id().into(),
             };
-            let limit = Duration::try_from_secs_f64(limit).unwrap_or(Duration::MAX);
+            let limit = Duration::try_from_secs_f64(limit).unwrap_or(FOREVER);
             let only = rest.get(2).copied().unwrap_or_default();
             force(Path::new(control), Path::new(kept), limit, seed, only)
         }

@@ -23,6 +23,9 @@ const TRIES: usize = 5;
 /// So many cases leave their files behind.
 const KEPT: usize = 800;
 
+/// What comes soon is not slept for.
+const SOON: Duration = Duration::from_millis(20);
+
 /// How long it takes to see the same again.
 const MOMENT: Duration = Duration::from_micros(50);
 
@@ -277,7 +280,12 @@ fn wait_for<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
             return Ok(found);
         }
         ensure!(begin.elapsed() < LIMIT, "nothing happens");
-        std::thread::sleep(MOMENT);
+        // An idle processor of a guest is slow to wake.
+        if begin.elapsed() < SOON {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(MOMENT);
+        }
     }
 }
 
