@@ -28,6 +28,10 @@ use engine::plan;
 use format::Group;
 use kernel::sync::atomic::{Acquire, Relaxed};
 
+/// How often a checkpoint is made for somebody who needs blocks: while another one is being made,
+/// which anybody may begin just behind it, no chunk is idle.
+const TRIES: u32 = 3;
+
 impl Mount {
     /// Gives back what groups have far too much of. A failure is for the next time, or has shut the
     /// filesystem down and said so.
@@ -37,15 +41,20 @@ impl Mount {
         }
     }
 
-    /// Gives back all that can be, for somebody who needs blocks. Whether there was anything.
+    /// Gives back all that can be, for somebody who needs blocks.
     #[inline(never)]
-    pub(crate) fn reclaim_chunks(&self) -> Result<bool> {
-        if !self.groups.iter().any(|slot| slot.spare.load(Relaxed)) {
-            return Ok(false);
+    pub(crate) fn reclaim_chunks(&self) -> Result {
+        for _ in 0..TRIES {
+            if !self.groups.iter().any(|slot| slot.spare.load(Relaxed)) {
+                return Ok(());
+            }
+            // What emptied out just now is idle when the checkpoint is done.
+            self.checkpoint_now(false)?;
+            if self.give_chunks(Keep::Least)? > 0 {
+                return Ok(());
+            }
         }
-        // What emptied out just now is idle when the checkpoint is done.
-        self.checkpoint_now(false)?;
-        Ok(self.give_chunks(Keep::Least)? > 0)
+        Ok(())
     }
 
     /// Gives back the chunks that may go; how many went.

@@ -115,10 +115,11 @@ pub(crate) fn take(mount: &Mount, owner: &Owner, want: Blocks, goal: Option<Bloc
     }
     mount.drain_orphans();
     match mount.take(group, want, goal, huge) {
-        Err(Error::Engine(engine::Error::NoSpace))
-            if matches!(mount.reclaim_chunks(), Ok(true)) => {}
+        Err(Error::Engine(engine::Error::NoSpace)) => {}
         other => return other,
     }
+    // Also if it gave nothing: somebody else may have, just now.
+    let _ = mount.reclaim_chunks();
     mount.take(group, want, goal, huge)
 }
 

@@ -24,8 +24,9 @@ def fill_with_data():
             with open(f"data-{n}", "wb", buffering=0) as f:
                 for _ in range(16):
                     # A short write comes before the error.
-                    if f.write(bytes([n % 256]) * 65536) < 65536:
-                        f.write(b"?")
+                    rest = bytes([n % 256]) * 65536
+                    while rest:
+                        rest = rest[f.write(rest) :]
             n += 1
     except OSError as e:
         same(e.errno, errno.ENOSPC, "writing to the full device")
