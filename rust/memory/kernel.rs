@@ -236,7 +236,7 @@ impl<T> DerefMut for Box<T> {
 }
 
 /// 4096 bytes in memory of their own, never on the stack.
-pub struct Page(KBox<[u8; 4096]>);
+pub struct Page(sys::Page);
 
 impl core::fmt::Debug for Page {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -247,7 +247,7 @@ impl core::fmt::Debug for Page {
 impl Page {
     /// A page of zeroes.
     pub fn zeroed() -> Result<Self, AllocError> {
-        Ok(Self(KBox::zeroed(GFP_KERNEL)?))
+        Ok(Self(sys::Page::zeroed()?))
     }
 }
 

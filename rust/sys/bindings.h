@@ -30,6 +30,7 @@
 #include <linux/io.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
+#include <linux/kmemleak.h>
 #include <linux/kobject.h>
 #include <linux/libnvdimm.h>
 #include <linux/memory-failure.h>

@@ -15,6 +15,22 @@
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wmissing-declarations"
 
+/* Whole pages: those of the filesystem's nodes.  They hold no pointers. */
+
+HELPER(void *, zeroed_page)(void)
+{
+	void *page = (void *)get_zeroed_page(GFP_KERNEL);
+
+	kmemleak_alloc(page, PAGE_SIZE, 1, GFP_KERNEL);
+	return page;
+}
+
+HELPER(void, free_page)(void *page)
+{
+	kmemleak_free(page);
+	free_page((unsigned long)page);
+}
+
 /* Inode: size, locks, times, owners, flags. */
 
 HELPER(loff_t, i_size_read)(const struct inode *inode)

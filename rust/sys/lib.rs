@@ -8,7 +8,8 @@
 //! a name (the kernel crate knows `fs_context` only as a forward declaration), ours wins, because
 //! an item of a module shadows a glob.
 //!
-//! Nothing here is safe, and nothing but `vfs` may see it.
+//! Nothing of this is safe, and nothing but `vfs` may see it. The exception is [`Page`], for
+//! `memory`, which must not have unsafe code of its own.
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 #![allow(
@@ -41,4 +42,7 @@ mod raw {
     include!(env!("FERROX_BINDINGS"));
 }
 
+mod pages;
+
+pub use pages::Page;
 pub use raw::*;
