@@ -10,6 +10,7 @@
 //! (lengths, kinds); whether it fits the state is for `apply` to find.
 
 use crate::error::{Check, Error, Result};
+use crate::inode::put;
 use format::extent::Extent;
 use format::log::{self, Header, Kind, MAGIC, MAX_RECORD};
 use format::units::{count, index, LINE_BYTES};
@@ -20,13 +21,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes before the payload.
 const HEADER: usize = core::mem::size_of::<Header>();
 
+/// Bytes by which a buffer grows.
+static ROOM: [u8; 512] = [0; 512];
+
 /// One planned record.
 pub struct Buffer {
     kind: Kind,
-    /// Header and payload; what fills the last line, once it is sealed.
+    /// Header and payload, and what fills the last line once it is closed; behind that, room.
     bytes: Vec<u8>,
     /// Where the payload ends.
     end: usize,
+    /// Where the last line ends, once it is closed; else zero.
+    closed: usize,
 }
 
 impl Default for Buffer {
@@ -42,29 +48,44 @@ impl Buffer {
             kind: Kind::Free,
             bytes: Vec::new(),
             end: HEADER,
+            closed: 0,
         }
     }
 
     /// Begins a record with its fixed part.
+    #[inline]
     pub fn begin<T: IntoBytes + Immutable>(&mut self, kind: Kind, fixed: &T) -> Result {
         self.kind = kind;
-        self.end = HEADER;
         // What an older record left in the header's place is overwritten when this one is sealed.
-        if self.bytes.len() < HEADER {
-            self.bytes.resize(HEADER, 0)?;
-        }
+        self.end = HEADER;
         self.append(fixed.as_bytes())
     }
 
     /// Appends to the variable part. [`Error::TooLong`] leaves the record as it was.
+    #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> Result {
-        let end = self.end.checked_add(bytes.len());
-        let end = end.filter(|end| *end <= MAX_RECORD).ok_or(Error::TooLong)?;
-        self.bytes.truncate(self.end);
-        // With what will fill the last line: sealing asks for no memory.
-        self.bytes.reserve(bytes.len().saturating_add(LINE_BYTES))?;
-        self.bytes.extend_from_slice(bytes)?;
+        let end = self.end.saturating_add(bytes.len());
+        // With what will fill the last line: closing asks for no memory.
+        if end.saturating_add(LINE_BYTES) > self.bytes.len() {
+            self.grow(end)?;
+        }
+        put(&mut self.bytes, self.end, bytes).ok_or(Error::TooLong)?;
         self.end = end;
+        self.closed = 0;
+        Ok(())
+    }
+
+    /// Makes room for a payload that ends at `end`.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, end: usize) -> Result {
+        if end > MAX_RECORD {
+            return Err(Error::TooLong);
+        }
+        let want = end.saturating_add(LINE_BYTES);
+        while self.bytes.len() < want {
+            self.bytes.extend_from_slice(&ROOM)?;
+        }
         Ok(())
     }
 
@@ -86,19 +107,19 @@ impl Buffer {
     pub fn close(&mut self) -> Result<u64> {
         let payload = count(self.end.saturating_sub(HEADER));
         let size = crate::log::footprint(payload);
-        self.bytes.truncate(self.end);
         // A whole line of zeroes is a few words, where a part of one is a loop over bytes. There is
         // room for it since the last append.
-        self.bytes.extend_from_slice(&[0; LINE_BYTES])?;
-        self.bytes.truncate(index(size));
+        let rest = self.bytes.get_mut(self.end..).unwrap_or(&mut []);
+        let line = rest.first_chunk_mut::<LINE_BYTES>();
+        *line.ok_or(Error::Invalid)? = [0; LINE_BYTES];
+        self.closed = index(size);
         Ok(size)
     }
 
     /// Bytes that a closed record takes of its ring; `None` if it is not closed.
     #[inline]
     pub(crate) fn closed(&self) -> Option<u64> {
-        let len = self.bytes.len();
-        (len >= self.end && len.checked_rem(LINE_BYTES) == Some(0)).then_some(count(len))
+        (self.closed != 0).then_some(count(self.closed))
     }
 
     /// The closed record as it goes to the media, numbered, its checksum made by `sum`; `None` if
@@ -123,7 +144,7 @@ impl Buffer {
         let crc = sum(self.bytes.get(..self.end)?);
         let (header, _) = Header::mut_from_prefix(&mut self.bytes).ok()?;
         header.crc.set(crc);
-        Some(&self.bytes)
+        self.bytes.get(..self.closed)
     }
 }
 

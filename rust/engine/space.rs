@@ -289,6 +289,13 @@ impl FreeMap {
         let mut run = 0u64;
         while run < most {
             let here = at.saturating_add(run);
+            // A unit without a taken block is passed over as a whole.
+            if here & (HUGE_BLOCKS.wrapping_sub(1)) == 0
+                && self.units.get(index(here >> 9)).copied() == Some(512)
+            {
+                run = run.saturating_add(HUGE_BLOCKS);
+                continue;
+            }
             let Some(word) = self.words.get(index(here >> 6)) else {
                 break;
             };
