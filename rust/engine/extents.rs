@@ -236,7 +236,7 @@ fn find_next(env: &dyn Env, inode: &Reader<'_, '_>, at: FileBlock) -> Result<Opt
     after(env, inode, at)
 }
 
-/// What the file has at `at`. [`Error::NotLoaded`] where a node is missing in DRAM.
+/// What the file has at `at`. [`crate::Error::NotLoaded`] where a node is missing in DRAM.
 pub fn lookup(env: &dyn Env, inode: &InodeObject, at: FileBlock) -> Result<At> {
     let tree = inode.tree();
     find(env, &inode.reader(&tree), at)
@@ -248,7 +248,7 @@ pub fn lookup_loading(env: &dyn Env, inode: &mut InodeObject, at: FileBlock) -> 
 }
 
 /// The first extent that ends behind `at`: the one that covers it, or the next.
-/// [`Error::NotLoaded`] where a node is missing in DRAM.
+/// [`crate::Error::NotLoaded`] where a node is missing in DRAM.
 pub fn next(env: &dyn Env, inode: &InodeObject, at: FileBlock) -> Result<Option<Piece>> {
     let tree = inode.tree();
     find_next(env, &inode.reader(&tree), at)

@@ -154,6 +154,7 @@ impl<'m> State<'m> {
     }
 
     /// Mounts with a superblock that the caller has read.
+    #[inline(never)]
     pub fn mount_from(
         media: &'m dyn Media,
         sb: Super,
@@ -163,9 +164,15 @@ impl<'m> State<'m> {
         if mode == Mode::Write {
             superblock::writable(&sb)?;
         }
-        let mut state = Self::bare(media, sb, mode)?;
-        let done = state.recover(&newest)?;
-        Ok((state, done))
+        Self::bare(media, sb, mode)?.recovered(&newest)
+    }
+
+    /// [`State::recover`] of a state that nobody has yet: a function of its own, for two states are
+    /// too much for one stack frame.
+    #[inline(never)]
+    fn recovered(mut self, newest: &Newest) -> Result<(Self, Recovered)> {
+        let done = self.recover(newest)?;
+        Ok((self, done))
     }
 
     /// Steps 2 to 5.

@@ -69,6 +69,7 @@ fn attributes(inode: &INode, size: u64) -> SetAttr {
 }
 
 /// Makes the file longer, with a hole (or what was preallocated) at its end. `i_rwsem` is held.
+#[inline(never)]
 pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     let old = u64::try_from(inode.size()).unwrap_or(0);
@@ -144,6 +145,23 @@ pub(crate) fn quiet(inode: &INode, range: Range<u64>) -> Result<Guard<'_, Ferrox
     }
 }
 
+/// The size first, and the blocks behind it in many records.
+#[inline(never)]
+fn shrink_in_steps(inode: Locked<'_, Ferrox, Exclusive>, size: u64, mut attr: SetAttr) -> Result {
+    let (mount, owner) = (mount(&inode), owner(&inode));
+    let flags = owner.map.read().core.flags.get();
+    attr.mask.set(attr.mask.get() | SET_FLAGS);
+    attr.flags.set(flags | FLAG_TRUNCATING);
+    mount.set_attr(owner, &attr)?;
+    // From here on the file is as long as it was asked to be. If what follows is cut short, it is
+    // done before the file grows again, or comes into core again.
+    dax::set_size(inode, size)?;
+    let finished = mount.finish_truncate(owner);
+    place::show_blocks(&inode);
+    finished
+}
+
+#[inline(never)]
 fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     // One more than the last byte that a file can have.
@@ -156,17 +174,7 @@ fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
         mount.stop("shrink-recorded");
         dax::set_size(inode, size)?;
     } else {
-        let mut first = attr;
-        let flags = owner.map.read().core.flags.get();
-        first.mask.set(attr.mask.get() | SET_FLAGS);
-        first.flags.set(flags | FLAG_TRUNCATING);
-        mount.set_attr(owner, &first)?;
-        // From here on the file is as long as it was asked to be. If what follows is cut short, it
-        // is done before the file grows again, or comes into core again.
-        dax::set_size(inode, size)?;
-        let finished = mount.finish_truncate(owner);
-        place::show_blocks(&inode);
-        finished?;
+        shrink_in_steps(inode, size, attr)?;
     }
     mount.stop("shrink-sized");
     place::show_blocks(&inode);
