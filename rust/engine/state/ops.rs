@@ -431,11 +431,16 @@ impl State<'_> {
     /// Writes up to the end of one extent or one allocation; returns how many bytes.
     fn write_piece(&mut self, ino: Ino, offset: u64, bytes: &[u8], time: u64) -> Result<usize> {
         let first = FileBlock::containing(offset);
-        let (found, size) = self.inode(ino, |env, inode| {
+        let (found, goal, size) = self.inode(ino, |env, inode| {
             if inode.kind() != S_IFREG {
                 return Err(Error::Invalid);
             }
-            Ok((extents::lookup_loading(env, inode, first)?, inode.size()))
+            let next = FileBlock::new(first.raw().saturating_add(1));
+            let around = extents::vicinity(env, inode, first, next)?;
+            // Where the extent before it would go on.
+            let left = around.left.filter(|left| left.end() == first);
+            let goal = left.and_then(|left| left.start.checked_add(left.len));
+            Ok((around.at, goal, inode.size()))
         })?;
         let wanted = FileSize::new(offset.saturating_add(count(bytes.len()))).end_block();
         let (piece, fresh) = match found {
@@ -446,7 +451,7 @@ impl State<'_> {
                     .checked_since(first)
                     .ok_or(Error::Invalid)?;
                 let want = Blocks::new(want.raw().min(512));
-                let run = self.allocate(ino, want, None)?;
+                let run = self.allocate(ino, want, goal)?;
                 let piece = Piece {
                     file: first,
                     start: run.start,
