@@ -104,13 +104,10 @@ impl Mount {
         )?;
         *self.area.lock() = Some(writer);
         self.epoch.store(epoch.next().raw(), Release);
-        self.charged.store(0, Relaxed);
-        self.logged.store(0, Relaxed);
+        let (free, inodes) = (self.free_blocks(), self.inode_count());
+        self.begin_books();
         self.cut.store(lsn.raw(), Relaxed);
         self.called.store(false, Relaxed);
-        let count = |n: i64| u64::try_from(n).unwrap_or(0);
-        let free = count(self.free.load(Relaxed));
-        let inodes = count(self.inodes.load(Relaxed));
         Ok((epoch, free, inodes))
     }
 

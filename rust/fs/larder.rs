@@ -234,7 +234,7 @@ impl Shrink for Mount {
         if freed < wanted {
             freed += self.ask_owners(done, wanted - freed);
         }
-        if freed < wanted && self.charged.load(Relaxed) > 0 {
+        if freed < wanted && self.is_charged() {
             self.wake_checkpoint();
         }
         self.count_given_back(freed);

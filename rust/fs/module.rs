@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod alloc;
+mod books;
 mod checkpoint;
 mod chunk;
 mod dir;

@@ -18,6 +18,7 @@
 //! | a checkpoint that a read-only mount has not brought home | [`Cover`]'s lock, a leaf |
 //! | LSN, totals, budget, shutdown | atomics |
 
+use crate::books::{Books, Page};
 use crate::error::{Error, Result};
 use crate::larder::Larder;
 use crate::owner::{Known, Lingering, Owner, Seat, Slot};
@@ -38,7 +39,7 @@ use format::{Blocks, Epoch, Group, Lsn};
 use kernel::prelude::*;
 use kernel::static_lock_class;
 use kernel::str::CString;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed, Release};
+use kernel::sync::atomic::{Acquire, Atomic, Full, Release};
 use kernel::sync::Arc;
 use vfs::mode::Device;
 use vfs::pmem::Region;
@@ -56,6 +57,8 @@ pub(crate) struct Checkpointed {
 pub(crate) struct RingSlot {
     #[pin]
     pub(crate) ring: Mutex<Berth>,
+    /// What its operations write into the books.
+    pub(crate) page: Page,
 }
 
 /// What lies behind a ring's lock.
@@ -83,7 +86,7 @@ impl Berth {
 }
 
 /// The most desks that a ring keeps.
-const DESKS: usize = 4;
+pub(crate) const DESKS: usize = 4;
 
 /// Memory for one operation at a time. It is kept from one to the next, so that most ask for none.
 pub(crate) struct Desk {
@@ -91,6 +94,8 @@ pub(crate) struct Desk {
     pub(crate) work: Work,
     /// Room in the table of owners that are not home: one for each inode that is not there yet.
     pub(crate) seats: [Option<Seat>; MAX_INODES],
+    /// Checkpoint area that is promised to the next operation here.
+    pub(crate) promised: i64,
 }
 
 impl Desk {
@@ -99,6 +104,7 @@ impl Desk {
         let desk = Self {
             work: Work::new(),
             seats: [const { None }; MAX_INODES],
+            promised: 0,
         };
         Ok(KBox::new(desk, GFP_KERNEL)?)
     }
@@ -155,19 +161,12 @@ pub(crate) struct Mount {
     /// The last checkpoint that is done.
     pub(crate) done: Atomic<u64>,
     pub(crate) lsn: Atomic<u64>,
-    /// Blocks without an owner; inodes.
-    pub(crate) free: Atomic<i64>,
-    pub(crate) inodes: Atomic<i64>,
-    /// Bytes of checkpoint area that changes of this epoch need, and that operations may need.
-    pub(crate) charged: Atomic<i64>,
-    pub(crate) promised: Atomic<i64>,
-    /// Bytes that an area holds.
-    pub(crate) area_bytes: i64,
+    /// Totals, and promises of checkpoint area.
+    pub(crate) books: Books,
     /// Whether a checkpoint after a while was asked for already.
     pub(crate) soon: Atomic<bool>,
-    /// Bytes of records since the last cut, its LSN, and whether they were so many that the worker
-    /// was called for.
-    pub(crate) logged: Atomic<u64>,
+    /// The LSN of the last cut, and whether there were so many records since that the worker was
+    /// called for.
     pub(crate) cut: Atomic<u64>,
     pub(crate) called: Atomic<bool>,
     down: Atomic<bool>,
@@ -259,11 +258,6 @@ impl Mount {
         Lsn::new(self.lsn.fetch_add(1, Full).wrapping_add(1))
     }
 
-    /// Free blocks, for statfs.
-    pub(crate) fn free_blocks(&self) -> u64 {
-        u64::try_from(self.free.load(Relaxed)).unwrap_or(0)
-    }
-
     /// Whether operations still go on.
     pub(crate) fn alive(&self) -> Alive {
         if self.down.load(Acquire) {
@@ -336,9 +330,7 @@ impl Made<'_> {
                 done: Atomic::new(made.parts()?.sb.epoch.get()),
                 lsn: Atomic::new(made.parts()?.lsn.raw()),
                 cut: Atomic::new(made.parts()?.lsn.raw()),
-                free: Atomic::new(signed(made.parts()?.free.raw())),
-                inodes: Atomic::new(signed(made.parts()?.inodes)),
-                area_bytes: area_bytes(&made.parts()?.geometry),
+                books: books(made.parts()?, made.rings.len()),
                 region: made.region.take().ok_or(EINVAL)?,
                 name: made.name.take().ok_or(EINVAL)?,
                 // MKDEV of the kernel.
@@ -358,10 +350,7 @@ impl Made<'_> {
                 owners: made.owners.take().ok_or(EINVAL)?,
                 lingering <- Lingering::new(),
                 larder <- Larder::new(),
-                charged: Atomic::new(0),
-                promised: Atomic::new(0),
                 soon: Atomic::new(false),
-                logged: Atomic::new(0),
                 called: Atomic::new(false),
                 down: Atomic::new(false),
                 writable: Atomic::new(made.writable),
@@ -380,10 +369,12 @@ impl Made<'_> {
     }
 }
 
-/// Bytes that an area holds.
-fn area_bytes(geometry: &Geometry) -> i64 {
-    let bytes = geometry.area_blocks.bytes().unwrap_or(0);
-    signed(bytes.saturating_sub(4096))
+/// The books of what recovery left.
+fn books(parts: &Parts, rings: usize) -> Books {
+    let bytes = parts.geometry.area_blocks.bytes().unwrap_or(0);
+    // All but the header of the area.
+    let area = i64::try_from(bytes.saturating_sub(4096)).unwrap_or(i64::MAX);
+    Books::new(parts.free, parts.inodes, area, rings)
 }
 
 /// Each ring behind a lock.
@@ -395,6 +386,7 @@ fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
         let slot = KBox::pin_init(
             pin_init!(RingSlot {
                 ring <- new_mutex!(Berth { log, desks }, "ferrox_ring"),
+                page: Page::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -402,11 +394,6 @@ fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
     }
     rings.reverse();
     Ok(rings)
-}
-
-/// Numbers of blocks fit in an `i64`: devices end at 64 TiB.
-fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// A slot for each group: open for those that recovery opened, else what the group tree says.

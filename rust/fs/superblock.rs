@@ -17,7 +17,7 @@ use format::{FileSize, Ino};
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::sync::aref::ARef;
-use kernel::sync::atomic::{Acquire, Relaxed};
+use kernel::sync::atomic::Acquire;
 use kernel::sync::Arc;
 use trace::Call;
 use vfs::context::{Context, Parameter};
@@ -107,7 +107,7 @@ impl FileSystem for Ferrox {
     fn statfs(dentry: &Dentry<Self>, stat: &mut StatFs<'_>) -> kernel::error::Result {
         let mount = &*dentry.super_block().data().0;
         let (all, free) = (total(mount).raw(), mount.free_blocks());
-        let used = u64::try_from(mount.inodes.load(Relaxed)).unwrap_or(0);
+        let used = mount.inode_count();
         let id = u64::from_le_bytes([
             mount.uuid[0] ^ mount.uuid[8],
             mount.uuid[1] ^ mount.uuid[9],
@@ -155,12 +155,10 @@ impl FileSystem for Ferrox {
             return Ok(());
         }
         // What is shut down may have lost what a mapping stored: nobody is told otherwise.
-        let result = mount
-            .check_alive()
-            .and_then(|()| match mount.charged.load(Relaxed) {
-                0 => Ok(()),
-                _ => mount.checkpoint_now(false),
-            });
+        let result = mount.check_alive().and_then(|()| match mount.is_charged() {
+            false => Ok(()),
+            true => mount.checkpoint_now(false),
+        });
         trace::op(|| watch::nobody(mount, Call::Sync, watch::done(&result)));
         Ok(result?)
     }

@@ -18,6 +18,7 @@
 //! if it does all the same (an image that contradicts itself), the state in DRAM is not what the
 //! media says, and the filesystem shuts down.
 
+use crate::books::Page;
 use crate::error::{Error, Result};
 use crate::lock::{Held, Needs};
 use crate::media::World;
@@ -34,15 +35,12 @@ use engine::record::{Buffer, Record};
 use format::inode::{CHUNK_MAX, CHUNK_MIN};
 use format::{Blocks, Group};
 use kernel::prelude::*;
-use kernel::sync::atomic::{Full, Relaxed};
+use kernel::sync::atomic::Relaxed;
 use vfs::pool::Counted;
 use vfs::sync::NoFs;
 
-/// Bytes of checkpoint area that an ordinary operation needs at most: two dozen whole nodes.
-const AREA: i64 = 24 * 65 * 64;
-
 /// Bytes of records at which the worker makes a checkpoint.
-const LOGGED: u64 = 2 << 20;
+const LOGGED: i64 = 2 << 20;
 
 /// Records at which it does: replay costs by the record, some 6500 instructions each, and a mount
 /// after a crash should not take longer than 20 ms.
@@ -70,15 +68,22 @@ struct Promise<'a> {
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
+        let books = &self.mount.books;
+        let mut kept = false;
         if self.record > 0 || self.desk.is_some() {
+            if let Some(desk) = &mut self.desk {
+                kept = self.area > 0 && books.keeps();
+                desk.promised = if kept { self.area } else { 0 };
+            }
             let mut ring = self.slot.ring.lock();
             ring.log.unreserve(self.record);
             let left = self.desk.take().and_then(|desk| ring.give_desk(desk));
             drop(ring);
+            kept &= left.is_none();
             drop(left);
         }
-        if self.area > 0 {
-            self.mount.promised.fetch_sub(self.area, Relaxed);
+        if self.area > 0 && !kept {
+            books.end_promise();
         }
     }
 }
@@ -146,26 +151,34 @@ impl Mount {
     #[inline(never)]
     fn promise(&self, payload: u64, promise: &mut Promise<'_>) -> Result {
         let record = footprint(payload);
-        let area = AREA.min(self.area_bytes / 3);
         if !self.writable.load(Relaxed) {
             return Err(EROFS.into());
         }
         for _ in 0..64 {
-            let promised = self.promised.fetch_add(area, Full) + area;
-            if promised + self.charged.load(Relaxed) <= self.area_bytes {
-                let mut ring = promise.slot.ring.lock();
-                if ring.log.reserve(record) {
-                    promise.desk = ring.take_desk();
+            let mut ring = promise.slot.ring.lock();
+            if ring.log.reserve(record) {
+                let mut desk = ring.take_desk();
+                let kept = desk.as_ref().map_or(0, |desk| desk.promised);
+                if self.books.take_promise(kept) {
                     drop(ring);
                     promise.record = record;
-                    promise.area = area;
-                    if promise.desk.is_none() {
-                        promise.desk = Some(Desk::new()?);
-                    }
+                    promise.area = self.books.promise();
+                    promise.desk = match desk {
+                        Some(desk) => Some(desk),
+                        None => Some(Desk::new()?),
+                    };
                     return Ok(());
                 }
+                ring.log.unreserve(record);
+                if let Some(desk) = &mut desk {
+                    desk.promised = 0;
+                }
+                let left = desk.and_then(|desk| ring.give_desk(desk));
+                drop(ring);
+                drop(left);
+            } else {
+                drop(ring);
             }
-            self.promised.fetch_sub(area, Relaxed);
             self.check_alive()?;
             if vfs::cpu::is_killed() {
                 return Err(EINTR.into());
@@ -197,7 +210,7 @@ impl Mount {
         if many {
             self.call_checkpointer();
         }
-        if self.charged.load(Relaxed) > self.area_bytes / 2 {
+        if self.books.half_charged() {
             self.checkpoint_now(false)?;
         } else {
             self.checkpoint_soon();
@@ -223,7 +236,7 @@ impl Mount {
         promise: &mut Promise<'_>,
         desk: &mut Desk,
     ) -> Result<R> {
-        let Desk { work, seats } = desk;
+        let Desk { work, seats, .. } = desk;
         let _commit = self.commit.read();
         self.check_alive()?;
         let world = World::new(self);
@@ -250,7 +263,7 @@ impl Mount {
             self.shut_down("a durable record does not fit the state in memory");
             return Err(EIO.into());
         }
-        self.note(operation, &mut locked, seats);
+        self.note(operation, &mut locked, seats, &promise.slot.page);
         self.give_back(&world, &mut locked, work);
         self.stop("applied");
         Ok(result)
@@ -273,7 +286,7 @@ impl Mount {
             promise.record = 0;
         }
         drop(ring);
-        let logged = self.logged.fetch_add(size, Relaxed) + size;
+        let logged = self.books.log(&promise.slot.page, size);
         match appended {
             Ok(lsn) => {
                 let records = lsn.raw().saturating_sub(self.cut.load(Relaxed));
@@ -319,7 +332,13 @@ impl Mount {
     /// Keeps the books: totals, what the changes will need of a checkpoint area, the hints of the
     /// groups, and the table of owners with nodes that are not home.
     #[inline(never)]
-    fn note(&self, operation: &Operation<'_>, locked: &mut Locked<'_>, seats: &mut [Option<Seat>]) {
+    fn note(
+        &self,
+        operation: &Operation<'_>,
+        locked: &mut Locked<'_>,
+        seats: &mut [Option<Seat>],
+        page: &Page,
+    ) {
         let mut all = Change::default();
         for group in locked.groups() {
             let change = group.take_change();
@@ -348,17 +367,7 @@ impl Mount {
                 }
             }
         }
-        // What did not change is not touched: other processors count here too.
-        if all.free != 0 {
-            self.free.fetch_add(all.free, Relaxed);
-        }
-        if all.inodes != 0 {
-            self.inodes.fetch_add(all.inodes, Relaxed);
-        }
-        if all.charge != 0 {
-            let charge = i64::try_from(all.charge).unwrap_or(0);
-            self.charged.fetch_add(charge, Relaxed);
-        }
+        self.books.write(page, &all);
     }
 
     /// Gives freed blocks back to the free maps, also to those that are being made. The group locks are still held.

@@ -123,13 +123,16 @@ impl Mount {
         size: u64,
     ) -> Result<Run> {
         let ino = owner.ino().raw();
-        let more = self.foresight(want, size);
         let window = match self.window(ino) {
-            Some(window) if goal.is_some() && more > 0 => window,
+            Some(window) if goal.is_some() && want.raw() < FIRST => window,
             _ => return place::take(self, owner, want, goal),
         };
         if let Some(run) = window.take(ino, want, goal) {
             return Ok(run);
+        }
+        let more = self.foresight(size);
+        if more == 0 {
+            return place::take(self, owner, want, goal);
         }
         self.give_window(window.replace(NOTHING));
         let all = want.checked_add(Blocks::new(more)).unwrap_or(want);
@@ -150,10 +153,10 @@ impl Mount {
         })
     }
 
-    /// Blocks that a file of `size` bytes, to which `want` are appended, may have beyond.
-    fn foresight(&self, want: Blocks, size: u64) -> u64 {
+    /// Blocks that a file of `size` bytes may have beyond its end.
+    fn foresight(&self, size: u64) -> u64 {
         let most = LARGEST.min(self.free_blocks() / SHARE);
-        if want.raw() >= FIRST || most < LEAST {
+        if most < LEAST {
             return 0;
         }
         // As much as the file has, twice.

@@ -58,7 +58,7 @@ impl Job for Checkpointer {
         if mount.frozen.load(Acquire) {
             return;
         }
-        if mount.charged.load(Relaxed) > 0 && mount.alive() == Alive::Yes {
+        if mount.is_charged() && mount.alive() == Alive::Yes {
             // A failure has shut the filesystem down and said so.
             let _ = mount.checkpoint_now(false);
         }

@@ -19,8 +19,8 @@ use format::{Block, Blocks, FileBlock, Group, Ino, Lsn};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::Arc;
 
-/// What one operation may change of an area, as the module promises it.
-const AREA: i64 = 24 * 65 * 64;
+/// Charges that are gathered before they are carried over, as in `rust/fs/books.rs`.
+const STEP: i64 = 6 * 65 * 64;
 
 type Plan<'p, R> = dyn FnMut(&Shared<'_>, &mut Locked<'_>, &mut Work) -> Result<R> + 'p;
 
@@ -61,8 +61,9 @@ impl Hand<'_, '_> {
         let shared = self.shared;
         let mut promised = footprint(payload);
         let ring = &shared.rings[self.number % shared.rings.len()].0;
-        shared.promised.fetch_add(AREA, SeqCst);
-        if !lock(ring).reserve(promised) {
+        // Where a promise is kept with the desk, it is only seen whether it still fits.
+        let fits = shared.promised.load(Relaxed) + shared.charged.load(Relaxed) < i64::MAX / 2;
+        if !fits || !lock(ring).reserve(promised) {
             return Err(Error::NoSpace);
         }
         let desks = &shared.desks[self.number % shared.desks.len()].0;
@@ -74,7 +75,6 @@ impl Hand<'_, '_> {
         let result = self.commit(owners, group, born, &mut promised, &mut work, plan);
         lock(desks).push(work);
         lock(ring).unreserve(promised);
-        shared.promised.fetch_sub(AREA, Relaxed);
         result
     }
 
@@ -148,9 +148,17 @@ impl Hand<'_, '_> {
                 shared.note(owner, ended);
             }
         }
-        shared.free.fetch_add(free, Relaxed);
-        shared.inodes.fetch_add(inodes, Relaxed);
-        shared.charged.fetch_add(charge as i64, Relaxed);
+        let [all_free, all_inodes, charged] = &shared.pages[self.number % shared.pages.len()].0;
+        for (total, change) in [(all_free, free), (all_inodes, inodes)] {
+            if change != 0 {
+                total.fetch_add(change, Relaxed);
+            }
+        }
+        let here = charged.fetch_add(charge as i64, Relaxed) + charge as i64;
+        if here >= STEP {
+            charged.fetch_sub(here, Relaxed);
+            shared.charged.fetch_add(here, Relaxed);
+        }
         while let Some((start, len)) = work.effects.freed.pop() {
             shared.give(start, len);
         }

@@ -9,7 +9,8 @@
 //! | [`Slot`]: a group behind its lock, its free map behind another | the same |
 //! | a ring each behind a lock, held until the fence; desks beside it | the same |
 //! | [`Shared::commit`]: a lock for reading for each thread; a writer would take all | a per-CPU rwsem |
-//! | table of owners that are not home, LSN, totals, budgets | the same |
+//! | table of owners that are not home, LSN | the same |
+//! | totals: a page of the books for each ring, carried over by steps; promises kept with the desks | the same |
 //!
 //! There is no checkpoint: a round ends before a ring is full.
 
@@ -81,8 +82,8 @@ pub(crate) struct Shared<'m> {
     /// Whose turn it is, where threads take turns.
     pub(crate) turn: AtomicU64,
     pub(crate) lsn: AtomicU64,
-    pub(crate) free: AtomicI64,
-    pub(crate) inodes: AtomicI64,
+    /// Free blocks, inodes, charges: what each ring has written into the books.
+    pub(crate) pages: Vec<Apart<[AtomicI64; 3]>>,
     pub(crate) charged: AtomicI64,
     pub(crate) promised: AtomicI64,
 }
@@ -123,8 +124,7 @@ impl<'m> Shared<'m> {
             lingering: Mutex::new(BTreeMap::new()),
             turn: AtomicU64::new(0),
             lsn: AtomicU64::new(parts.lsn.raw()),
-            free: AtomicI64::new(0),
-            inodes: AtomicI64::new(0),
+            pages: (0..threads).map(|_| Apart(Default::default())).collect(),
             charged: AtomicI64::new(0),
             promised: AtomicI64::new(0),
         })
