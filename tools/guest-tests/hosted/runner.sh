@@ -66,7 +66,11 @@ for _ in $(seq 600); do
 	! grep -qx up "$dir/out" || break
 	sleep 0.1
 done
-qemu=$(pgrep -P $runner -f qemu-system)
+# (Not every root has pgrep.)
+qemu=$(for stat in /proc/[0-9]*/stat; do
+	read -r pid name _ parent _ <"$stat" || continue
+	case $parent:$name in "$runner:(qemu-system"*) echo "$pid" ;; esac
+done 2>/dev/null)
 kill -KILL $runner
 wait $runner 2>/dev/null
 # (A zombie is dead; its new parent has only not looked yet.)
