@@ -400,7 +400,7 @@ pub fn plan_unmap(
 }
 
 /// How much of the end of `from .. to` one record may take away: at most [`MAX_EXTENTS`] extents,
-/// in at most six groups.
+/// in at most five groups.
 pub fn unmap_begin(
     env: &dyn Env,
     locked: &mut Locked<'_>,

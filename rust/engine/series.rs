@@ -12,15 +12,17 @@ use crate::env::Env;
 use crate::error::{Check, Result};
 use crate::extents;
 use crate::inode::InodeObject;
+use crate::locked::MAX_GROUPS;
 use format::inode::FLAG_TRUNCATING;
 use format::log::MAX_EXTENTS;
 use format::{FileBlock, Group};
 
-/// The most groups whose blocks one record takes away: the inode's own comes on top.
-const GROUPS: usize = 6;
+/// The most groups whose blocks one record takes away. On top come the inode's own and those of the
+/// extents on both sides, which are looked at for joining.
+const GROUPS: usize = MAX_GROUPS - 3;
 
 /// Where the part of `from .. to` begins that one record may take away, counted from its end:
-/// at most [`MAX_EXTENTS`] extents in at most six groups.
+/// at most [`MAX_EXTENTS`] extents in at most five groups.
 pub fn tail(
     env: &dyn Env,
     inode: &mut InodeObject,
