@@ -431,6 +431,16 @@ pub fn plan_free(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, ino: I
     prepare_known(env, locked, work, &record, true)
 }
 
+/// What a record says of a chunk that comes or goes.
+fn chunk(group: Group, start: Block, len: Blocks) -> Result<log::Chunk> {
+    let mut record = log::Chunk::default();
+    let len = u32::try_from(len.raw()).map_err(|_| Error::Invalid)?;
+    record.start.set(start.raw());
+    record.len.set(len);
+    record.group.set(group.raw());
+    Ok(record)
+}
+
 /// Plans another chunk of nodes. Needs the group only; its places in hand serve.
 pub fn plan_chunk(
     env: &dyn Env,
@@ -440,13 +450,8 @@ pub fn plan_chunk(
     start: Block,
     len: Blocks,
 ) -> Result {
-    let mut record = log::Chunk::default();
-    record.start.set(start.raw());
-    record
-        .len
-        .set(u32::try_from(len.raw()).map_err(|_| Error::Invalid)?);
-    record.group.set(group.raw());
-    work.record.begin(Kind::ChunkTake, &record)?;
+    work.record
+        .begin(Kind::ChunkTake, &chunk(group, start, len)?)?;
     prepare(env, locked, work, true)
 }
 
@@ -462,13 +467,8 @@ pub fn plan_chunk_give(
     done: Epoch,
 ) -> Result {
     let len = locked.group(group)?.prepare_give(env, start, done)?;
-    let mut record = log::Chunk::default();
-    record.start.set(start.raw());
-    record
-        .len
-        .set(u32::try_from(len.raw()).map_err(|_| Error::Invalid)?);
-    record.group.set(group.raw());
-    work.record.begin(Kind::ChunkGive, &record)?;
+    work.record
+        .begin(Kind::ChunkGive, &chunk(group, start, len)?)?;
     prepare(env, locked, work, true)
 }
 

@@ -34,11 +34,11 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// Whether something that begins at `at` and ends at `to` lies in it, with nothing to its right
-    /// that it could touch.
+    /// Whether something, and be it one block, that begins at `at` and ends at `to` lies in it, with
+    /// nothing to its right that it could touch.
     fn holds(&self, at: FileBlock, to: FileBlock) -> bool {
         let open = to < self.end || (self.end == FileBlock::END && to <= self.end);
-        self.left.end() <= at && at < self.end && open
+        self.left.end() <= at && at < to && open
     }
 
     /// What the extent on the left becomes with `piece`, if that makes it longer and touches

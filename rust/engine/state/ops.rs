@@ -163,21 +163,23 @@ impl State<'_> {
 
     /// Looks a name up.
     pub fn lookup(&mut self, dir: Ino, name: &[u8]) -> Result<Ino> {
-        dir::check_name(name)?;
-        let mut who = Owners::default();
-        who.add_inode(dir)?;
-        self.with(&who, None, |env, locked| {
-            let dir = locked.inode(dir)?;
-            if !dir.is_dir() {
-                return Err(Error::NotDirectory);
-            }
-            let slot = dir::slot_loading(env, dir, name)?;
+        self.slot(dir, name, |_, slot| {
             slot.found.map(|(_, ino, _)| ino).ok_or(Error::NotFound)
         })
     }
 
     /// What a lookup that finds nothing can say to whoever makes the name; nothing, if it is there.
     pub fn vacancy(&mut self, dir: Ino, name: &[u8]) -> Result<Option<Vacancy>> {
+        self.slot(dir, name, |dir, slot| Ok(Vacancy::of(dir, slot)))
+    }
+
+    /// Runs `f` on a directory and what it knows of a name.
+    fn slot<R>(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        f: impl FnOnce(&InodeObject, &dir::Slot) -> Result<R>,
+    ) -> Result<R> {
         dir::check_name(name)?;
         let mut who = Owners::default();
         who.add_inode(dir)?;
@@ -187,7 +189,7 @@ impl State<'_> {
                 return Err(Error::NotDirectory);
             }
             let slot = dir::slot_loading(env, dir, name)?;
-            Ok(Vacancy::of(dir, &slot))
+            f(dir, &slot)
         })
     }
 
