@@ -172,6 +172,18 @@ pub(crate) fn times(inode: &Object) -> SetAttr {
     attr
 }
 
+/// All attributes of the VFS inode but the size, as they go to the media.
+pub(crate) fn whole(inode: &INode) -> SetAttr {
+    let mut attr = times(inode);
+    let new = inode.attributes();
+    attr.mask
+        .set(attr.mask.get() | log::SET_MODE | log::SET_UID | log::SET_GID);
+    attr.mode.set(new.mode.bits());
+    attr.uid.set(new.uid);
+    attr.gid.set(new.gid);
+    attr
+}
+
 /// Makes times durable that are newer in the VFS inode than in its object.
 pub(crate) fn write_times(inode: &Object) -> Result {
     let mount = mount(inode);
@@ -306,24 +318,32 @@ fn change(
     let mount = mount(&inode);
     mount.check_alive()?;
     attr.prepare(idmap, dentry)?;
-    if let Some(size) = attr.size() {
-        truncate::set_size(inode, u64::try_from(size).map_err(|_| EINVAL)?)?;
-        if !attr.has_others() && !attr.touches_times() {
-            return Ok(());
-        }
-    }
     let old = inode.attributes();
+    let size = attr
+        .size()
+        .map(u64::try_from)
+        .transpose()
+        .map_err(|_| EINVAL)?;
+    let was = inode.size();
+    let resized = size.filter(|size| i64::try_from(*size).ok() != Some(was));
+    if resized.is_some() {
+        // A new size is a change of the contents, whatever the caller says.
+        inode.touch();
+    } else if size.is_some() && !attr.has_others() {
+        return Ok(());
+    }
     attr.copy(idmap, inode);
-    let new = inode.attributes();
-    let mut record = times(&inode);
-    record
-        .mask
-        .set(record.mask.get() | log::SET_MODE | log::SET_UID | log::SET_GID);
-    record.mode.set(new.mode.bits());
-    record.uid.set(new.uid);
-    record.gid.set(new.gid);
-    if let Err(error) = mount.set_attr(owner(&inode), &record) {
-        inode.set_attributes(&old);
+    // One record: whoever truncates a file that others may execute as its owner must not find it
+    // shorter and still so.
+    let result = match resized {
+        Some(size) => truncate::set_size(inode, size),
+        None => mount.set_attr(owner(&inode), &whole(&inode)),
+    };
+    if let Err(error) = result {
+        // A long truncation that was cut short has its size, and with it the attributes.
+        if inode.size() == was {
+            inode.set_attributes(&old);
+        }
         return Err(error);
     }
     Ok(())

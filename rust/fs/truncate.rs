@@ -20,7 +20,7 @@
 //! mappings go until the size is smaller.
 
 use crate::error::Result;
-use crate::inode::{mount, owner, times, INode};
+use crate::inode::{mount, owner, whole, INode};
 use crate::media::World;
 use crate::mount::Mount;
 use crate::owner::Owner;
@@ -41,17 +41,14 @@ use vfs::pool::Counted;
 /// No DAX entry is larger, or lies across a multiple of it.
 const ENTRY: u64 = 2 << 20;
 
-/// Sets the size. `i_rwsem` is held.
+/// Sets the size, with the attributes and times that the inode has in core: one record. `i_rwsem` is
+/// held.
 #[inline(never)]
 pub(crate) fn set_size(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let old = u64::try_from(inode.size()).unwrap_or(0);
     if size > FileSize::MAX.raw() {
         return Err(EFBIG.into());
     }
-    if size == old {
-        return Ok(());
-    }
-    inode.touch();
     mount(&inode).stop("size-begin");
     if size > old {
         grow(inode, size)
@@ -60,9 +57,9 @@ pub(crate) fn set_size(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Resul
     }
 }
 
-/// Times, and a size.
+/// All attributes, and a size.
 fn attributes(inode: &INode, size: u64) -> SetAttr {
-    let mut attr = times(inode);
+    let mut attr = whole(inode);
     attr.mask.set(attr.mask.get() | SET_SIZE);
     attr.size.set(size);
     attr

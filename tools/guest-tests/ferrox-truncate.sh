@@ -78,6 +78,40 @@ while os.statvfs(".").f_bfree < before - 64 and time.time() < deadline:
     time.sleep(0.1)
 check(os.statvfs(".").f_bfree >= before - 64, f"{before - os.statvfs('.').f_bfree} blocks are not back")
 
+# One record with everything: size, times, and the bit that makes others act as the owner. A program that
+# is cut and still set-user-ID would be found after a crash between two.
+def records():
+    total = 0
+    top = "/sys/fs/ferrox/" + os.path.basename(os.environ["DEV"])
+    for name in os.listdir(top):
+        if name.startswith("records_") and name != "records_replayed":
+            with open(os.path.join(top, name)) as file:
+                total += int(file.read())
+    return total
+if ferrox:
+    fd = new("whole")
+    os.write(fd, b"x" * 100)
+    os.fchown(fd, 1000, 1000)
+    for first, size in (("longer", 5000), ("shorter", 50), ("the same", 50)):
+        before = records()
+        os.ftruncate(fd, size)
+        same(records() - before, 1, first + ": records")
+    os.fchmod(fd, 0o4755)
+    child = os.fork()
+    if child == 0:
+        # Another than the owner, who may write.
+        os.setgid(1000)
+        os.fchmod(fd, 0o4777)
+        os.setuid(1001)
+        mine = os.open("whole", os.O_WRONLY)
+        before = records()
+        os.ftruncate(mine, 7)
+        after = os.fstat(mine)
+        os._exit(0 if (records() - before, after.st_mode & 0o7777, after.st_size) == (1, 0o777, 7) else 1)
+    same(os.waitpid(child, 0)[1], 0, "set-user-ID goes with the cut, in one record")
+    os.close(fd)
+    os.unlink("whole")
+
 # Cut while it is written to, read and stored to.
 import threading
 fd = new("busy")

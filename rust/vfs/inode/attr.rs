@@ -159,16 +159,6 @@ impl Iattr<'_> {
     pub fn is_open_truncate(&self) -> bool {
         self.has(bindings::ATTR_OPEN)
     }
-
-    /// The times change even though the size stays (`ftruncate` to the same size).
-    pub fn touches_times(&self) -> bool {
-        self.has(bindings::ATTR_MTIME | bindings::ATTR_CTIME)
-    }
-
-    /// Asks that contents and attributes count as changed now, as a change of size does.
-    pub fn touch(&mut self) {
-        self.0.ia_valid |= bindings::ATTR_MTIME | bindings::ATTR_CTIME;
-    }
 }
 
 /// The answer to `stat` (`struct kstat`).
