@@ -46,6 +46,7 @@ module: setup
 tools: setup
 	@mkdir -p build
 	@$(cargo) build $(workspace) --release --workspace --quiet
+	@tools/trace/build
 	@tools/in-root sh -ec 'mkdir -p build/bin; cd $$CARGO_TARGET_DIR/release; \
 		for verb in mkfs fsck; do cp -u $$verb-ferrox /ferrox/build/bin/$$verb.ferrox; done; \
 		cp -u ferrox /ferrox/build/bin/'

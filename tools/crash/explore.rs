@@ -71,8 +71,12 @@ pub struct Expect<'a> {
     pub before: &'a Model,
     /// The state after it.
     pub after: &'a Model,
-    /// The file that may be anywhere in between.
+    /// States on the way, of an operation that is several records, in order.
+    pub via: &'a [Model],
+    /// The file that may be anywhere between the last of these and `after`.
     pub file: Option<u64>,
+    /// Whether the operation is a call that went through the kernel ([`compare::between`]).
+    pub through_kernel: bool,
 }
 
 /// Which of them it was.
@@ -114,6 +118,12 @@ impl Explorer {
             seen: HashSet::new(),
             explored: Explored::default(),
         }
+    }
+
+    /// Passes over nothing that was seen so far: something else is expected from now on, of states
+    /// that may be the same.
+    pub fn forget(&mut self) {
+        self.seen.clear();
     }
 
     /// Explores moments; an error names the state.
@@ -217,8 +227,12 @@ impl Explorer {
                 act(&mut state, &mut model, &op, BEGIN)?;
             }
         }
+        let taste = Taste {
+            groups: TASTE.groups.min(state.geometry().groups),
+            ..TASTE
+        };
         for n in 0..8 {
-            let op = draw(&model, &mut self.rng, &TASTE);
+            let op = draw(&model, &mut self.rng, &taste);
             act(&mut state, &mut model, &op, BEGIN + n)
                 .map_err(|what| format!("{what}\ngoing on: {op:?}"))?;
         }
@@ -227,7 +241,9 @@ impl Explorer {
         let expect = Expect {
             before: &model,
             after: &model,
+            via: &[],
             file: None,
+            through_kernel: false,
         };
         self.recover(&ram.image(), expect, None)
             .map(|_| ())
@@ -243,16 +259,25 @@ fn outcome(state: &mut State<'_>, expect: Expect<'_>) -> Verdict<Outcome> {
     let Err(not_before) = compare::all(state, expect.before) else {
         return Ok(Outcome::Before);
     };
+    if expect
+        .via
+        .iter()
+        .any(|model| compare::all(state, model).is_ok())
+    {
+        return Ok(Outcome::Between);
+    }
     let neither = format!("neither after ({not_after}) nor before ({not_before})");
     let Some(file) = expect.file else {
         return Err(neither);
     };
-    compare::others(state, expect.before, file).map_err(|what| format!("{neither}; {what}"))?;
-    let before = &expect.before.nodes[&file];
+    let from = expect.via.last().unwrap_or(expect.before);
+    compare::others(state, from, file).map_err(|what| format!("{neither}; {what}"))?;
+    let before = &from.nodes[&file];
     let mut gone = (**before).clone();
     gone.blocks.clear();
     let after = expect.after.nodes.get(&file).map_or(&gone, |node| &**node);
-    compare::between(state, file, before, after).map_err(|what| format!("{neither}; {what}"))?;
+    compare::between(state, file, before, after, expect.through_kernel)
+        .map_err(|what| format!("{neither}; {what}"))?;
     if compare::core(state, file)?.flags.get() & FLAG_TRUNCATING != 0 {
         state
             .finish_truncate(Ino::new(file))
@@ -318,7 +343,9 @@ pub fn workload(
     let expect = Expect {
         before: &still,
         after: &still,
+        via: &[],
         file: None,
+        through_kernel: false,
     };
     let kept = moments.take();
     hear("mount", &kept);
@@ -348,7 +375,9 @@ pub fn workload(
                 let expect = Expect {
                     before: &before,
                     after: model,
+                    via: &[],
                     file,
+                    through_kernel: false,
                 };
                 explorer.moments(&kept, expect).map_err(tell)?;
             }
@@ -371,7 +400,9 @@ pub fn workload(
                 let expect = Expect {
                     before: &before,
                     after: &before,
+                    via: &[],
                     file: None,
+                    through_kernel: false,
                 };
                 explorer.moments(&kept, expect).map_err(tell)?;
                 compare::all(&mut state, model).map_err(tell)?;

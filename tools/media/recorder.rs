@@ -55,6 +55,20 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// A moment that somebody else observed: what is durable, and of each line the words that pend,
+    /// with their values in order.
+    pub fn new(
+        durable: Image,
+        pending: BTreeMap<u64, BTreeMap<u64, Vec<[u8; 8]>>>,
+        fence: u64,
+    ) -> Self {
+        Self {
+            durable,
+            pending,
+            fence,
+        }
+    }
+
     /// How many fences came before.
     pub fn fence(&self) -> u64 {
         self.fence

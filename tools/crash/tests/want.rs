@@ -151,10 +151,16 @@ fn starve(image: &Image, model: &Model, op: &Op, cold: bool) -> Result<u64, Stri
                 let before = &model.nodes[&ino];
                 let mut bare = (**before).clone();
                 bare.blocks.clear();
-                compare::between(&mut state, ino, before, &bare)?;
+                compare::between(&mut state, ino, before, &bare, false)?;
             }
             Some(ino) if did != Did::Refused && after.nodes[&ino].is_file() => {
-                compare::between(&mut state, ino, &model.nodes[&ino], &after.nodes[&ino])?;
+                compare::between(
+                    &mut state,
+                    ino,
+                    &model.nodes[&ino],
+                    &after.nodes[&ino],
+                    false,
+                )?;
             }
             _ => compare::all(&mut state, model).map_err(|what| format!("{n}: {what}"))?,
         }

@@ -108,6 +108,10 @@ pub(crate) struct Options {
     #[arg(long, env = "CONSOLE")]
     pub(crate) console: Option<PathBuf>,
 
+    /// Write down in this file what happens to the NVDIMM (tools/trace; one CPU, emulated)
+    #[arg(long, env = "TRACE", conflicts_with_all = ["icount", "shell"])]
+    pub(crate) trace: Option<PathBuf>,
+
     /// Directory of the kernel modules, instead of build/KERNEL
     #[arg(long, env = "MODULES")]
     pub(crate) modules: Option<PathBuf>,

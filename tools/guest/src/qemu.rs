@@ -8,11 +8,14 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use guest::plan::PORT;
 
-use crate::options::{Accel, Options};
+use crate::options::{here, Accel, Options};
 use crate::pack::Boot;
 
 /// The read-only root that all guests share.
 const ROOT_IMAGE: &str = "/cache/guest/root.erofs";
+
+/// The plugin that traces, where `make tools` puts it.
+const PLUGIN: &str = "/ferrox/build/lib/libtrace_plugin.so";
 
 /// The files of one run.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) enum Processor {
     Tcg,
     /// TCG with a clock that counts instructions.
     Counted,
+    /// TCG with the plugin that writes down what happens to the NVDIMM.
+    Traced,
 }
 
 impl std::fmt::Display for Processor {
@@ -41,6 +46,7 @@ impl std::fmt::Display for Processor {
             Self::Kvm => "KVM",
             Self::Tcg => "TCG",
             Self::Counted => "TCG, counting instructions",
+            Self::Traced => "TCG, tracing the NVDIMM",
         })
     }
 }
@@ -81,6 +87,9 @@ pub(crate) fn first_choice(options: &Options, kvm: &Kvm) -> Processor {
     if options.icount != 0 {
         return Processor::Counted;
     }
+    if options.trace.is_some() {
+        return Processor::Traced;
+    }
     let there = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -111,10 +120,9 @@ pub(crate) fn command(
         "-display",
         "none",
     ]);
-    let smp = if processor == Processor::Counted {
-        1
-    } else {
-        options.smp
+    let smp = match processor {
+        Processor::Kvm | Processor::Tcg => options.smp,
+        Processor::Counted | Processor::Traced => 1,
     };
     match processor {
         Processor::Kvm => qemu.args(["-accel", "kvm", "-cpu", "host"]),
@@ -129,7 +137,16 @@ pub(crate) fn command(
             "-cpu",
             "max,-erms,-fsrm",
         ]),
+        // The plugin walks page tables of four levels.
+        Processor::Traced => qemu.args(["-accel", "tcg", "-cpu", "max,-erms,-fsrm,-la57"]),
     };
+    if let Some(trace) = &options.trace {
+        qemu.arg("-plugin").arg(format!(
+            "{PLUGIN},nvdimm={},out={}",
+            files.nvdimm.display(),
+            here(trace).display()
+        ));
+    }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     qemu.arg("-smp").arg(smp.to_string());
     qemu.arg("-m").arg(format!(
@@ -170,10 +187,11 @@ pub(crate) fn command(
     // loglevel=5: warnings and worse while it boots. oops=panic: what is broken ends at once,
     // with its words on the console, instead of hanging with its locks held.
     // nokaslr, norandmaps: addresses decide about hash chains and cache sets, and so about counts.
-    let steady = if processor == Processor::Counted {
-        "nokaslr norandmaps"
-    } else {
-        ""
+    // The plugin reads page tables where the kernel without KASLR has them.
+    let steady = match processor {
+        Processor::Kvm | Processor::Tcg => "",
+        Processor::Counted => "nokaslr norandmaps",
+        Processor::Traced => "nokaslr nopti",
     };
     qemu.arg("-append").arg(format!(
         "console=ttyS0 loglevel={} panic=-1 oops=panic rdinit=/init {steady} {}",

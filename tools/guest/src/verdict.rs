@@ -77,7 +77,7 @@ impl Processor {
     fn without_kvm(self) -> Self {
         match self {
             Self::Kvm | Self::Tcg => Self::Tcg,
-            Self::Counted => Self::Counted,
+            Self::Counted | Self::Traced => self,
         }
     }
 }
