@@ -13,6 +13,7 @@
 //! durable. There is no other way to order stores, and no code of the engine may rely on one.
 
 use crate::error::{MediaError, Result};
+use crate::geometry::Geometry;
 use format::superblock::Superblock;
 use format::units::{index, Block, Group};
 use format::{checksum, Addr, Blocks, Epoch};
@@ -54,12 +55,56 @@ pub struct Volume {
     pub record_seed: u32,
     /// Seed of the hash of names.
     pub hash_seed: [u64; 2],
+    /// The parts that belong to the filesystem itself.
+    pub fixed: FixedParts,
+}
+
+/// Where no file may have a block, whatever its map says, and no block is free, whatever the reverse
+/// map says: who believed a hostile image here would store a user's bytes over the superblock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FixedParts {
+    /// First blocks, and one past the last.
+    ranges: [(u64, u64); 6],
+    /// One past the last of all: what lies behind is not looked for in the list.
+    end: u64,
+}
+
+impl FixedParts {
+    fn new(geometry: &Geometry) -> Self {
+        Self {
+            ranges: geometry
+                .fixed()
+                .map(|range| (range.start.raw(), range.end())),
+            end: geometry.fixed_end(),
+        }
+    }
+
+    /// Whether a block of `start .. start + len` is one of them.
+    #[inline]
+    pub fn meets(&self, start: Block, len: Blocks) -> bool {
+        start.raw() < self.end && self.has(start.raw(), start.raw().saturating_add(len.raw()))
+    }
+
+    #[inline(never)]
+    fn has(&self, from: u64, to: u64) -> bool {
+        self.ranges
+            .iter()
+            .any(|(first, end)| from < *end && *first < to)
+    }
+
+    /// The ranges: first blocks, and one past the last.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.ranges.iter().copied()
+    }
 }
 
 impl Volume {
     /// Takes what never changes out of a superblock that was checked.
     pub fn new(sb: &Superblock) -> Self {
+        // Of one that does not add up nothing is mounted.
+        let fixed = Geometry::from_superblock(sb).map(|geometry| FixedParts::new(&geometry));
         Self {
+            fixed: fixed.unwrap_or_default(),
             blocks: Blocks::new(sb.blocks.get()),
             group_blocks: Blocks::new(sb.group_blocks.get()),
             groups: sb.groups.get(),
@@ -97,7 +142,7 @@ impl Volume {
         Blocks::new(rest.min(self.group_blocks.raw()))
     }
 
-    /// Whether all of `start .. start + len` lies in one group.
+    /// The group in which all of `start .. start + len` lies, if it is one.
     pub fn in_one_group(&self, start: Block, len: Blocks) -> Option<Group> {
         let last = len.checked_sub(Blocks::new(1))?;
         let group = self.group_of(start)?;

@@ -87,7 +87,9 @@ impl Piece {
     /// Whether a file may have it.
     pub(crate) fn check(&self, env: &dyn Env, ino: Ino) -> Result {
         let end = self.file.checked_add(self.len);
-        let good = env.volume().in_one_group(self.start, self.len).is_some()
+        let volume = env.volume();
+        let good = volume.in_one_group(self.start, self.len).is_some()
+            && !volume.fixed.meets(self.start, self.len)
             && end.is_some_and(|end| end <= FileBlock::END)
             && self.flags & !FLAGS_KNOWN == 0;
         if good {

@@ -74,7 +74,7 @@ pub struct Fixed {
 
 impl Fixed {
     /// One past the last block; saturates, so that a hostile range only becomes too long.
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.start.raw().saturating_add(self.len.raw())
     }
 

@@ -266,6 +266,17 @@ fn check(sb: &Superblock, geometry: &Geometry, which: Which) -> Result<()> {
     if sb.area.get() > 1 {
         return Err(state);
     }
+    // Numbers that only rise, by one for an operation at the most: none comes near the middle of its
+    // range, and who writes must be able to raise it.
+    let rising = [&sb.seq, &sb.mount, &sb.lsn_base, &sb.epoch, &sb.cut];
+    let cuts = sb.ring_cuts.iter().map(|cut| &cut.seq);
+    if rising
+        .into_iter()
+        .chain(cuts)
+        .any(|n| n.get() > u64::MAX / 2)
+    {
+        return Err(state);
+    }
 
     let numbers = Check::SuperGeometry.block(which.block());
     let used = sb.group_nodes_used.get();

@@ -86,7 +86,12 @@ impl GroupObject {
             None => {
                 let start = env.volume().group_start(self.number);
                 let start = start.ok_or(Check::GroupItem.group(self.number))?;
-                let map = FreeMap::new(start, env.volume().group_len(self.number))?;
+                let mut map = FreeMap::new(start, env.volume().group_len(self.number))?;
+                // Also where a hostile reverse map does not know them.
+                for (first, end) in env.volume().fixed.ranges() {
+                    let len = Blocks::new(end.saturating_sub(first));
+                    map.occupy(Block::new(first), len);
+                }
                 Box::new(Making::new(map))?
             }
         };

@@ -61,6 +61,11 @@ planted! {
     super_crc: SuperCrc, |ram| poke(ram, COPY_B.raw() * 4096 + 24, &[99]);
     super_geometry: SuperGeometry, |ram| edit_super(ram, |sb| sb.groups.set(5));
     super_state: SuperState, |ram| edit_super(ram, |sb| sb.state.set(2));
+    super_state_at_the_last_mount: SuperState, |ram| edit_super(ram, |sb| sb.mount.set(u64::MAX));
+    super_state_at_the_last_record: SuperState, |ram| edit_super(ram, |sb| sb.lsn_base.set(1 << 63));
+    super_state_at_the_last_of_a_ring: SuperState, |ram| edit_super(ram, |sb| {
+        sb.ring_cuts[0].seq.set(u64::MAX);
+    });
     node_magic: NodeMagic, |ram| poke(ram, extent_tree(ram).1 * 4096, b"f");
     node_crc: NodeCrc, |ram| poke(ram, extent_tree(ram).1 * 4096 + 4095, &[1]);
     node_kind: NodeKind, |ram| edit_node(ram, extent_tree(ram).1, |node| node[8] = 5);

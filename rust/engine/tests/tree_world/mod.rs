@@ -63,6 +63,7 @@ impl World {
                 node_seed: 0x1234_5678,
                 record_seed: 1,
                 hash_seed: [1, 2],
+                fixed: engine::env::FixedParts::default(),
             },
             epoch: Cell::new(1),
             spills_left: Cell::new(None),
