@@ -147,7 +147,11 @@ impl Explorer {
     }
 
     /// One crash state.
-    fn state(&mut self, image: &Image, expect: Expect<'_>) -> Verdict {
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words.
+    pub fn state(&mut self, image: &Image, expect: Expect<'_>) -> Verdict {
         let outcome = self.recover(image, expect, None)?;
         if self.rng.u64(0..self.depth.again) == 0 {
             self.crash_recovery(image, expect, outcome)?;

@@ -104,6 +104,17 @@ impl Moment {
         }
     }
 
+    /// The state in which exactly the pending lines arrived, whole, for which `has` says so.
+    pub fn with_lines(&self, has: impl Fn(u64) -> bool) -> Image {
+        let mut image = self.durable.clone();
+        for (at, line) in &self.pending {
+            if has(*at) {
+                write_line(&mut image, line);
+            }
+        }
+        image
+    }
+
     /// The state in which every pending store arrived.
     pub fn complete(&self) -> Image {
         let mut image = self.durable.clone();

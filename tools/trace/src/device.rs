@@ -31,6 +31,8 @@ struct Pending {
     values: Vec<Word>,
     /// Which instruction stored last.
     pc: u32,
+    /// When: in stores.
+    when: u64,
 }
 
 /// What the next fence makes durable of a word.
@@ -52,6 +54,7 @@ pub struct Device {
     pending: BTreeMap<u64, BTreeMap<u64, Pending>>,
     posted: BTreeMap<u64, Posted>,
     fences: u64,
+    stores: u64,
 }
 
 /// How often things happened.
@@ -108,6 +111,7 @@ impl Device {
             pending: BTreeMap::new(),
             posted: BTreeMap::new(),
             fences: 0,
+            stores: 0,
         }
     }
 
@@ -134,6 +138,15 @@ impl Device {
             .map(|(at, line)| (*at, words(line)))
             .collect();
         Moment::new(self.durable.clone(), pending, self.fences)
+    }
+
+    /// The lines that pend, the one that was stored to last first: what arrives in this order is what
+    /// the program relies on least.
+    pub fn newest_first(&self) -> Vec<u64> {
+        let when = |words: &BTreeMap<u64, Pending>| words.values().map(|word| word.when).max();
+        let mut lines: Vec<_> = self.pending.iter().map(|(at, l)| (when(l), *at)).collect();
+        lines.sort_unstable_by(|a, b| b.cmp(a));
+        lines.into_iter().map(|(_, at)| at).collect()
     }
 
     /// The lines of `at .. at + len` that a power failure would take back now, each with the
@@ -180,6 +193,7 @@ impl Device {
     }
 
     fn store(&mut self, at: u64, bytes: &[u8], pc: u32) {
+        self.stores += 1;
         let end = at + bytes.len() as u64;
         let first = at / WORD * WORD;
         let before = self
@@ -202,10 +216,11 @@ impl Device {
             let word = words.entry(word).or_insert(Pending {
                 values: Vec::new(),
                 pc,
+                when: 0,
             });
             if word.values.last() != Some(&value) {
                 word.values.push(value);
-                word.pc = pc;
+                (word.pc, word.when) = (pc, self.stores);
             }
         }
     }

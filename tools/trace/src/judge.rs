@@ -113,6 +113,24 @@ impl Now {
     }
 }
 
+/// A moment, and its pending lines, the newest first.
+struct Ordered {
+    moment: Moment,
+    newest: Vec<u64>,
+}
+
+impl Ordered {
+    fn new(device: &Device) -> Self {
+        Self {
+            moment: device.moment(),
+            newest: device.newest_first(),
+        }
+    }
+}
+
+/// So many states of each moment have only the newest lines: one, two, and so on.
+const NEWEST: usize = 4;
+
 struct Judge<'a> {
     options: &'a Options,
     device: Device,
@@ -120,7 +138,7 @@ struct Judge<'a> {
     expected: Expected,
     /// What must be found when a call has returned.
     now: Option<Now>,
-    moments: Vec<Moment>,
+    moments: Vec<Ordered>,
     /// Log sequence number after the last call.
     lsn: u64,
     verdict: Verdict,
@@ -160,7 +178,7 @@ pub fn promises(
         judge.verdict.counts.add(&event);
         match event.what {
             // Any state that a crash can leave just before a fence can also be left earlier.
-            What::Fence if judge.now.is_some() => judge.moments.push(judge.device.moment()),
+            What::Fence if judge.now.is_some() => judge.moments.push(Ordered::new(&judge.device)),
             What::Mark(Mark::Call(_)) => judge.between()?,
             What::Mark(Mark::Returned(n)) => {
                 let report = reports.next().context("a call without a report")?;
@@ -207,7 +225,7 @@ impl Judge<'_> {
         if now.ends {
             now.before = now.after.clone();
             now.file = None;
-            moments = vec![self.device.moment()];
+            moments = vec![Ordered::new(&self.device)];
             judged = judged.and_then(|()| self.judge(&moments, now.expect()));
         }
         self.now = Some(now);
@@ -215,10 +233,21 @@ impl Judge<'_> {
     }
 
     /// Explores moments.
-    fn judge(&mut self, moments: &[Moment], expect: Expect<'_>) -> Result<()> {
+    fn judge(&mut self, all: &[Ordered], expect: Expect<'_>) -> Result<()> {
         self.explorer.forget();
-        let judged = self.explorer.moments(moments, expect);
-        judged.map_err(|what| self.told(&what))
+        for Ordered { moment, newest } in all {
+            let judged = self.explorer.moments(std::slice::from_ref(moment), expect);
+            judged.map_err(|what| self.told(&what))?;
+            // What came last arrives first: a record before what it tells of.
+            for most in (1..newest.len()).take(NEWEST) {
+                let image = moment.with_lines(|line| newest[..most].contains(&line));
+                let judged = self.explorer.state(&image, expect);
+                judged.map_err(|what| {
+                    self.told(&format!("{what}\nthe newest {most} of the pending lines"))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn told(&self, what: &str) -> anyhow::Error {
@@ -278,7 +307,7 @@ impl Judge<'_> {
                 ends: false,
             },
         };
-        let moment = self.device.moment();
+        let moment = Ordered::new(&self.device);
         self.judge(&[moment], now.expect())
             .context("it has returned")?;
         self.lsn = lsn;
