@@ -107,14 +107,20 @@ fn spoil_something(rng: &mut Rng, ram: &Ram, nodes: &[u64], records: usize) {
             let bytes = zerocopy::IntoBytes::as_mut_bytes(sb);
             spoil(rng, &mut bytes[112..1344]);
         }),
-        1 | 2 if records > 0 => edit_record(ram, rng.usize(0..records), |header, payload| {
-            if rng.u8(0..4) == 0 {
-                header.kind.set(rng.u16(0..12));
+        1 | 2 if records > 0 => {
+            let n = rng.usize(0..records);
+            // Not where the superblock was spoiled before.
+            if try_record(ram, n).is_some() {
+                edit_record(ram, n, |header, payload| {
+                    if rng.u8(0..4) == 0 {
+                        header.kind.set(rng.u16(0..12));
+                    }
+                    for _ in 0..rng.u8(1..3) {
+                        spoil(rng, payload);
+                    }
+                });
             }
-            for _ in 0..rng.u8(1..3) {
-                spoil(rng, payload);
-            }
-        }),
+        }
         3 if records == 0 => {
             // An entry of the area, with the sum of the body left wrong or the whole laid open.
             let at = make_valid(ram);

@@ -246,16 +246,23 @@ pub(crate) fn extent_tree(ram: &Ram) -> (u64, u64) {
 
 /// The address of the record of the present life that is number `n` in ring 0, and its kind.
 pub(crate) fn record(ram: &Ram, n: usize) -> (u64, Header) {
-    let (sb, _) = superblock::read(ram).unwrap();
+    try_record(ram, n).expect("so many records")
+}
+
+/// [`record`], in an image whose superblock may say that the ring begins elsewhere.
+pub(crate) fn try_record(ram: &Ram, n: usize) -> Option<(u64, Header)> {
+    let (sb, _) = superblock::read(ram).ok()?;
     let mut at = sb.ring_start.get() * 4096 + sb.ring_cuts[0].pos.get();
     let mut skip = n;
     loop {
         let mut raw = [0; 32];
-        ram.read(Addr::new(at), &mut raw).unwrap();
+        ram.read(Addr::new(at), &mut raw).ok()?;
         let header = Header::read_from_bytes(&raw).unwrap();
-        assert_eq!(header.magic, format::log::MAGIC);
+        if header.magic != format::log::MAGIC {
+            return None;
+        }
         if skip == 0 {
-            return (at, header);
+            return Some((at, header));
         }
         skip -= 1;
         at += engine::log::footprint(header.len.get().into());
