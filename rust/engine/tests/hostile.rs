@@ -20,7 +20,7 @@ use fastrand::Rng;
 use format::inode::S_IFREG;
 use format::{Addr, Epoch, FileSize, Group, Ino};
 use media::{Image, Media, Ram};
-use planting::{edit_record, edit_super, make_valid, populated, record};
+use planting::{edit_record, edit_super, make_valid, populated, record, try_record};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
