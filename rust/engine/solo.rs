@@ -27,10 +27,10 @@ pub struct Solo<'m> {
 
 impl<'m> Solo<'m> {
     /// A world in which changes belong to `epoch`.
-    pub fn new(media: &'m dyn Media, volume: Volume, epoch: Epoch) -> Self {
+    pub fn new(media: &'m dyn Media, volume: &Volume, epoch: Epoch) -> Self {
         Self {
             media,
-            volume,
+            volume: *volume,
             epoch: Cell::new(epoch),
             area: Cell::new(None),
             laid: None,

@@ -131,7 +131,7 @@ impl<'m> State<'m> {
     #[inline(never)]
     fn world(media: &'m dyn Media, sb: &Super) -> Result<Box<Solo<'m>>> {
         let epoch = Epoch::new(sb.epoch.get()).next();
-        Ok(Box::new(Solo::new(media, Volume::new(sb), epoch))?)
+        Ok(Box::new(Solo::new(media, &Volume::new(sb), epoch))?)
     }
 
     #[inline(never)]
@@ -610,8 +610,8 @@ impl<'m> State<'m> {
             self.rings = self.make_rings()?;
         }
         let mut parts = Box::new(Parts {
-            geometry: boxed(&self.geometry)?,
-            volume: *self.env.volume(),
+            geometry: boxed(&*self.geometry)?,
+            volume: boxed(self.env.volume())?,
             epoch: self.env.epoch(),
             sb: self.sb.try_clone()?,
             groups: Vec::new(),
@@ -638,8 +638,8 @@ fn nothing() -> Result<Box<GroupTree>> {
 }
 
 #[inline(never)]
-fn boxed(geometry: &Geometry) -> Result<Box<Geometry>> {
-    Ok(Box::new(*geometry)?)
+fn boxed<T: Copy>(value: &T) -> Result<Box<T>> {
+    Ok(Box::new(*value)?)
 }
 
 /// What replay works with, again and again.
@@ -656,7 +656,7 @@ pub struct Parts {
     /// Where the fixed parts lie.
     pub geometry: Box<Geometry>,
     /// What never changes, of the new life.
-    pub volume: Volume,
+    pub volume: Box<Volume>,
     /// The epoch that changes belong to.
     pub epoch: Epoch,
     /// The superblock.

@@ -324,7 +324,7 @@ impl Made<'_> {
         let made = self;
         let mount = Arc::pin_init(
             try_pin_init!(Mount {
-                volume: made.parts()?.volume,
+                volume: *made.parts()?.volume,
                 uuid: made.parts()?.sb.uuid,
                 epoch: Atomic::new(made.parts()?.epoch.raw()),
                 done: Atomic::new(made.parts()?.sb.epoch.get()),
@@ -399,7 +399,7 @@ fn rings(parts: &mut Parts) -> Result<KVec<Pin<KBox<RingSlot>>>> {
 /// A slot for each group: open for those that recovery opened, else what the group tree says.
 #[inline(never)]
 fn slots(region: &Region, parts: &mut Parts, cover: &Cover) -> Result<KVVec<Pin<KBox<Slot>>>> {
-    let volume = parts.volume;
+    let volume = *parts.volume;
     let count = usize::try_from(volume.groups).map_err(|_| ENOMEM)?;
     let known = known(region, parts, cover, count)?;
     let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
@@ -411,6 +411,20 @@ fn slots(region: &Region, parts: &mut Parts, cover: &Cover) -> Result<KVVec<Pin<
     Ok(slots)
 }
 
+/// What the group tree says of each group.
+#[inline(never)]
+fn items(region: &Region, parts: &mut Parts, cover: &Cover, known: &mut KVVec<Known>) -> Result {
+    let media = crate::media::Pmem::new(region.enter(), Some(cover));
+    let env = engine::solo::Solo::new(&media, &parts.volume, parts.epoch);
+    parts.group_tree.each(&env, &mut |group, item| {
+        let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);
+        if let Some(slot) = known.get_mut(at) {
+            *slot = Known::Item(*item);
+        }
+    })?;
+    Ok(())
+}
+
 /// What is known of each group.
 #[inline(never)]
 fn known(region: &Region, parts: &mut Parts, cover: &Cover, count: usize) -> Result<KVVec<Known>> {
@@ -418,14 +432,7 @@ fn known(region: &Region, parts: &mut Parts, cover: &Cover, count: usize) -> Res
     for _ in 0..count {
         known.push(Known::Nothing, GFP_KERNEL)?;
     }
-    let media = crate::media::Pmem::new(region.enter(), Some(cover));
-    let env = engine::solo::Solo::new(&media, parts.volume, parts.epoch);
-    parts.group_tree.each(&env, &mut |group, item| {
-        let at = usize::try_from(group.raw()).unwrap_or(usize::MAX);
-        if let Some(slot) = known.get_mut(at) {
-            *slot = Known::Item(*item);
-        }
-    })?;
+    items(region, parts, cover, &mut known)?;
     while let Some(object) = parts.groups.pop() {
         let at = usize::try_from(object.number().raw()).map_err(|_| EINVAL)?;
         if let Some(slot) = known.get_mut(at) {

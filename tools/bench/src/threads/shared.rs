@@ -92,8 +92,8 @@ impl<'m> Shared<'m> {
     /// Mounts, and puts the parts behind their locks.
     pub(crate) fn mount(media: &'m Mapped, threads: usize) -> Result<Self> {
         let (mut parts, _) = State::parts(media, Mode::Write)?;
-        let (volume, epoch) = (parts.volume, parts.epoch);
-        let env = Solo::new(media, volume, epoch);
+        let (volume, epoch) = (*parts.volume, parts.epoch);
+        let env = Solo::new(media, &volume, epoch);
         let mut groups = Vec::new();
         for number in (0..volume.groups).map(Group::new) {
             let item = parts.group_tree.get(&env, number)?;
