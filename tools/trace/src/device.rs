@@ -301,7 +301,12 @@ mod tests {
     use super::*;
 
     fn event(what: What, at: u64) -> Event {
-        Event { what, at, pc: 7 }
+        Event {
+            what,
+            at,
+            pc: 7,
+            user: false,
+        }
     }
 
     fn device(events: &[(What, u64)]) -> Device {

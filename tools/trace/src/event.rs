@@ -5,9 +5,9 @@
 //! # Layout
 //!
 //! A file is a [`Header`] of 24 bytes and events without end. An event is a head of 16 bytes, in
-//! little endian: kind (1 byte), zero (1), length of what follows (2), the low half of the program
-//! counter (4: the kernel and its modules lie in one piece of 2 GiB, so it names an instruction of
-//! the kernel), a place in the data of the device, in bytes (8). What follows is filled up to a
+//! little endian: kind (1 byte), 1 if a program did it and 0 if the kernel did (1), length of what follows (2), the low
+//! half of the program counter (4: the kernel and its modules lie in one piece of 2 GiB, so it names an
+//! instruction of the kernel), a place in the data of the device, in bytes (8). What follows is filled up to a
 //! multiple of eight.
 
 use std::io::{self, Read, Write};
@@ -105,6 +105,8 @@ pub struct Event {
     pub at: u64,
     /// Low half of the program counter.
     pub pc: u32,
+    /// A program did it, not the kernel.
+    pub user: bool,
 }
 
 /// Writes the header.
@@ -132,6 +134,7 @@ pub fn write(out: &mut impl Write, event: &Event) -> io::Result<()> {
     let len = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut head = [0; 16];
     head[0] = kind;
+    head[1] = event.user.into();
     head[2..4].copy_from_slice(&len.to_le_bytes());
     head[4..8].copy_from_slice(&event.pc.to_le_bytes());
     head[8..].copy_from_slice(&event.at.to_le_bytes());
@@ -202,6 +205,7 @@ impl<R: Read> Reader<R> {
             what,
             at: word(&head, 8),
             pc: word(&head, 0).wrapping_shr(32) as u32,
+            user: head[1] != 0,
         }))
     }
 }
@@ -248,6 +252,7 @@ mod tests {
             what,
             at,
             pc: 0xc012_3456,
+            user: at == 61,
         });
         let mut bytes = Vec::new();
         write_header(&mut bytes, header).unwrap();

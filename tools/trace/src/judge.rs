@@ -357,7 +357,7 @@ pub fn counters(
     for event in trace {
         let event: Event = event?;
         match event.what {
-            What::Fence if !symbols.is_ours(event.pc) => continue,
+            What::Fence if event.user || !symbols.is_ours(event.pc) => continue,
             What::Mark(Mark::Call(_)) => begin = counts,
             What::Mark(Mark::Returned(n)) => {
                 let call = calls.next().context("a call without a report")?;

@@ -41,8 +41,16 @@ pub static qemu_plugin_version: c_int = 4;
 /// All there is to remember.
 static RECORDER: Mutex<Option<Recorder>> = Mutex::new(None);
 
-/// Set in a callback's data: the store goes past the cache.
-const PAST_CACHE: u64 = 1 << 32;
+/// Set in a callback's data, which is the program counter of 48 bits and a sign: the store goes past
+/// the cache.
+const PAST_CACHE: u64 = 1 << 62;
+
+/// The program counter out of a callback's data.
+fn counter(data: *mut c_void) -> u64 {
+    let word = data as usize as u64;
+    // Bit 62 of an address is as bit 63.
+    (word & !PAST_CACHE) | ((word >> 63) << 62)
+}
 
 fn with<R>(f: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
     RECORDER
@@ -141,7 +149,7 @@ unsafe extern "C" fn translate(_id: qemu::qemu_plugin_id_t, block: *mut qemu::qe
             qemu::qemu_plugin_insn_data(instruction, bytes.as_mut_ptr().cast(), bytes.len())
         };
         let kind = decode(&bytes[..len.min(bytes.len())], pc);
-        let low = pc & 0xffff_ffff;
+        let low = pc & !PAST_CACHE;
         let data = |word: u64| word as usize as *mut c_void;
         let call = |f, word| {
             // SAFETY: as above; the callback lives as long as we do, and its data is a number.
@@ -208,7 +216,13 @@ unsafe extern "C" fn store(
     // SAFETY: as above.
     let physical = unsafe { qemu::qemu_plugin_hwaddr_phys_addr(place) };
     with(|recorder| {
-        or_die(recorder.store(address, physical, len, word as u32, word & PAST_CACHE != 0));
+        or_die(recorder.store(
+            address,
+            physical,
+            len,
+            counter(data),
+            word & PAST_CACHE != 0,
+        ));
     });
 }
 
@@ -221,7 +235,7 @@ unsafe extern "C" fn write_back(_cpu: c_uint, data: *mut c_void) {
 
 unsafe extern "C" fn fence(_cpu: c_uint, data: *mut c_void) {
     if recorder::is_on() {
-        with(|recorder| or_die(recorder.fence(data as usize as u32)));
+        with(|recorder| or_die(recorder.fence(counter(data))));
     }
 }
 
@@ -229,7 +243,7 @@ unsafe extern "C" fn mark(_cpu: c_uint, data: *mut c_void) {
     with(|recorder| {
         let words = or_die(recorder.arguments());
         if let Some(mark) = Mark::from_words(words) {
-            or_die(recorder.mark(mark, data as usize as u32));
+            or_die(recorder.mark(mark, counter(data)));
         }
     });
 }

@@ -73,8 +73,15 @@ impl Recorder {
             .ok_or_else(|| io::Error::other("an instruction before there was a processor"))
     }
 
-    fn put(&mut self, what: What, at: u64, pc: u32) -> io::Result<()> {
-        event::write(&mut self.out, &Event { what, at, pc })
+    fn put(&mut self, what: What, at: u64, pc: u64) -> io::Result<()> {
+        let event = Event {
+            what,
+            at,
+            pc: pc as u32,
+            // The kernel has the upper half of all addresses.
+            user: pc >> 63 == 0,
+        };
+        event::write(&mut self.out, &event)
     }
 
     /// The place in the data of a physical address.
@@ -112,7 +119,7 @@ impl Recorder {
         address: u64,
         physical: u64,
         len: u64,
-        pc: u32,
+        pc: u64,
         past: bool,
     ) -> io::Result<()> {
         // One callback, though there may be two pages.
@@ -167,12 +174,12 @@ impl Recorder {
             return Ok(());
         };
         match self.offset(physical & !(LINE - 1)) {
-            Some(at) => self.put(What::WriteBack, at, pc as u32),
+            Some(at) => self.put(What::WriteBack, at, pc),
             None => Ok(()),
         }
     }
 
-    pub(crate) fn fence(&mut self, pc: u32) -> io::Result<()> {
+    pub(crate) fn fence(&mut self, pc: u64) -> io::Result<()> {
         self.put(What::Fence, 0, pc)
     }
 
@@ -186,7 +193,7 @@ impl Recorder {
         Ok(words)
     }
 
-    pub(crate) fn mark(&mut self, mark: Mark, pc: u32) -> io::Result<()> {
+    pub(crate) fn mark(&mut self, mark: Mark, pc: u64) -> io::Result<()> {
         if let Mark::Begin { nvdimm, base, len } = mark {
             let file = base
                 .checked_sub(nvdimm)
