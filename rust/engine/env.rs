@@ -67,22 +67,47 @@ pub struct FixedParts {
     ranges: [(u64, u64); 6],
     /// One past the last of all: what lies behind is not looked for in the list.
     end: u64,
+    /// A bit for each of the first 64 units of 512 blocks that has one of them: neither is what lies
+    /// where no bit is.
+    units: u64,
 }
+
+/// Of a number of blocks, the unit: 512 of them.
+const UNIT: u32 = 9;
 
 impl FixedParts {
     fn new(geometry: &Geometry) -> Self {
+        let ranges = geometry
+            .fixed()
+            .map(|range| (range.start.raw(), range.end()));
+        let has = |unit: &u32| {
+            let from = u64::from(*unit) << UNIT;
+            let to = from.saturating_add(1 << UNIT);
+            ranges.iter().any(|(first, end)| from < *end && *first < to)
+        };
+        let units = (0..64u32).filter(has);
         Self {
-            ranges: geometry
-                .fixed()
-                .map(|range| (range.start.raw(), range.end())),
+            ranges,
             end: geometry.fixed_end(),
+            units: units.fold(0, |units, unit| units | 1u64.wrapping_shl(unit)),
         }
     }
 
     /// Whether a block of `start .. start + len` is one of them.
     #[inline]
     pub fn meets(&self, start: Block, len: Blocks) -> bool {
-        start.raw() < self.end && self.has(start.raw(), start.raw().saturating_add(len.raw()))
+        let end = start.raw().saturating_add(len.raw());
+        let first = start.raw() >> UNIT;
+        let last = end.saturating_sub(1) >> UNIT;
+        if start.raw() >= self.end || (first == last && first < 64 && self.is_clear(first)) {
+            return false;
+        }
+        self.has(start.raw(), end)
+    }
+
+    #[inline]
+    fn is_clear(&self, unit: u64) -> bool {
+        self.units >> (unit & 63) & 1 == 0
     }
 
     #[inline(never)]
