@@ -14,7 +14,7 @@
 
 use crate::error::{MediaError, Result};
 use crate::geometry::Geometry;
-use format::superblock::Superblock;
+use format::superblock::{Superblock, COPY_A, COPY_B};
 use format::units::{index, Block, Group};
 use format::{checksum, Addr, Blocks, Epoch};
 
@@ -63,8 +63,8 @@ pub struct Volume {
 /// map says: who believed a hostile image here would store a user's bytes over the superblock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FixedParts {
-    /// First blocks, and one past the last.
-    ranges: [(u64, u64); 6],
+    /// First blocks, and one past the last; without the superblock's, which are the same everywhere.
+    ranges: [(u64, u64); 4],
     /// One past the last of all: what lies behind is not looked for in the list.
     end: u64,
     /// A bit for each of the first 64 units of 512 blocks that has one of them: neither is what lies
@@ -77,20 +77,19 @@ const UNIT: u32 = 9;
 
 impl FixedParts {
     fn new(geometry: &Geometry) -> Self {
-        let ranges = geometry
-            .fixed()
-            .map(|range| (range.start.raw(), range.end()));
-        let has = |unit: &u32| {
-            let from = u64::from(*unit) << UNIT;
-            let to = from.saturating_add(1 << UNIT);
-            ranges.iter().any(|(first, end)| from < *end && *first < to)
-        };
-        let units = (0..64u32).filter(has);
-        Self {
-            ranges,
+        let [_, _, log @ ..] = geometry.fixed();
+        let mut parts = Self {
+            ranges: log.map(|range| (range.start.raw(), range.end())),
             end: geometry.fixed_end(),
-            units: units.fold(0, |units, unit| units | 1u64.wrapping_shl(unit)),
+            units: 0,
+        };
+        for unit in 0..64u32 {
+            let from = u64::from(unit) << UNIT;
+            if parts.has(from, from.saturating_add(1 << UNIT)) {
+                parts.units |= 1u64.wrapping_shl(unit);
+            }
         }
+        parts
     }
 
     /// Whether a block of `start .. start + len` is one of them.
@@ -112,14 +111,13 @@ impl FixedParts {
 
     #[inline(never)]
     fn has(&self, from: u64, to: u64) -> bool {
-        self.ranges
-            .iter()
-            .any(|(first, end)| from < *end && *first < to)
+        self.ranges().any(|(first, end)| from < end && first < to)
     }
 
     /// The ranges: first blocks, and one past the last.
-    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.ranges.iter().copied()
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        let copies = [COPY_A, COPY_B].map(|copy| (copy.raw(), copy.raw().saturating_add(1)));
+        copies.into_iter().chain(self.ranges)
     }
 }
 
