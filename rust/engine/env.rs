@@ -106,7 +106,7 @@ impl FixedParts {
 
     #[inline]
     fn is_clear(&self, unit: u64) -> bool {
-        self.units >> (unit & 63) & 1 == 0
+        (self.units >> (unit & 63)) & 1 == 0
     }
 
     #[inline(never)]
