@@ -260,6 +260,12 @@ HELPER(void, sb_end_intwrite)(struct super_block *sb)
 	sb_end_intwrite(sb);
 }
 
+/* The device as stat shows it, in 32 bits. */
+HELPER(u32, sb_device)(const struct super_block *sb)
+{
+	return new_encode_dev(sb->s_dev);
+}
+
 HELPER(void, super_set_uuid)(struct super_block *sb, const u8 *uuid)
 {
 	super_set_uuid(sb, uuid, 16);
@@ -577,6 +583,47 @@ HELPER(void, pagefault_disable)(void)
 HELPER(void, pagefault_enable)(void)
 {
 	pagefault_enable();
+}
+
+/* The entries of a mapping in persistent memory: numbers that fs/dax.c makes. */
+
+HELPER(bool, dax_entry_load)(struct address_space *mapping, pgoff_t index,
+			     unsigned long *value)
+{
+	void *entry = xa_load(&mapping->i_pages, index);
+
+	if (!xa_is_value(entry))
+		return false;
+	*value = xa_to_value(entry);
+	return true;
+}
+
+HELPER(int, dax_entry_store)(struct address_space *mapping, pgoff_t index,
+			     unsigned long value)
+{
+	return xa_err(xa_store_irq(&mapping->i_pages, index,
+				   xa_mk_value(value), GFP_KERNEL));
+}
+
+/* A page of the lowest memory, and its number. */
+
+HELPER(void *, low_page)(unsigned long *frame)
+{
+	void *page = (void *)__get_free_page(GFP_DMA | __GFP_NOWARN);
+
+	if (page)
+		*frame = page_to_pfn(virt_to_page(page));
+	return page;
+}
+
+HELPER(void, low_page_free)(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+HELPER(struct page *, virt_to_page)(void *page)
+{
+	return virt_to_page(page);
 }
 
 /* Locks. */

@@ -41,9 +41,12 @@ use kernel::{
     types::NotThreadSafe,
 };
 
+mod entry;
 mod layout;
+mod probe;
 mod writeback;
 
+pub use entry::{check_entries, entry, Entry};
 pub use layout::{break_layout, has_entries, set_size, unmap, Busy};
 pub use writeback::{is_dirty, operations, write_and_wait};
 

@@ -25,12 +25,33 @@
 //!
 //! An answer out of place is a bug of the filesystem; the operation gets `EIO` and the log a line.
 //!
+//! In a fault the core hears of [`shared`](Mapping::shared) and [`copied`](Mapping::copied) blocks
+//! one page at a time, since it cannot count 2 MiB of them: a fault of 2 MiB falls back. A page that
+//! is in the mapping already is not called shared once more: that would take it out of all
+//! processes ([`dax::entry`](crate::dax::entry)). And a copy over an entry of 2 MiB is an answer out
+//! of place: such an entry must have been broken before its blocks were shared.
+//!
+//! # Who is asked with which locks
+//!
+//! | purpose | by | `i_rwsem` | `invalidate_lock` | besides |
+//! | --- | --- | --- | --- | --- |
+//! | `Read` | [`dax::read`](crate::dax::read) | shared | – | user memory is touched before `end` |
+//! | `Write` | [`dax::write`](crate::dax::write) | exclusive | the caller's choice | likewise |
+//! | `ReadFault`, `WriteFault` | [`Fault::resolve`](crate::mmap::Fault::resolve) | perhaps somebody's | shared | `mmap_lock` or a VMA's, and the locked entry |
+//! | `Zero` | [`dax::zero_range`](crate::dax::zero_range) | exclusive | exclusive | |
+//! | `Unshare` | [`dax::unshare`](crate::dax::unshare) | exclusive | exclusive | |
+//! | `Report` | [`Ops::fiemap`], [`Ops::next_data`] | shared | – | user memory may be touched |
+//!
 //! # What the core does not do
 //!
 //! * It does not flush what it copies for a [`copied`](Mapping::copied) mapping: `end` has to write
 //!   back the whole blocks, and fence, before it publishes them.
 //! * It drops an error of `end` once any byte was done. An `end` that can fail has to leave word
 //!   elsewhere.
+//! * It does not take the new block out of the mapping again where copying to it failed: a fault
+//!   puts the entry in first. `end`, told that nothing was done, looks with
+//!   [`dax::entry`](crate::dax::entry) whether the block is there, and has it deleted, under the
+//!   invalidate lock, before the block is given to anybody else.
 //! * For [`fresh`](Mapping::fresh) and [`copied`](Mapping::copied) in a write(2) it invalidates
 //!   entries of the page cache without the invalidate lock.
 

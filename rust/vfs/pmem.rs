@@ -86,11 +86,12 @@ pub struct Holder {
 ///
 /// * `dax` came from `fs_dax_get_by_bdev()` with `holder` as its holder, and is put once, on drop.
 /// * While the DAX device is alive, the `len` bytes at `base` are mapped, and hold the bytes of
-///   the device from `start` on.
+///   the device from `start` on, in page frames that follow each other from `first_frame` on.
 pub struct Region {
     dax: NonNull<bindings::dax_device>,
     holder: Arc<Holder>,
     base: NonNull<u8>,
+    first_frame: u64,
     start: u64,
     len: u64,
     counters: Counters<COUNTS>,
@@ -119,14 +120,15 @@ impl Region {
             holder,
             // The bounds of an empty region let nobody through to this.
             base: NonNull::dangling(),
+            first_frame: 0,
             start,
             len: 0,
             counters,
         };
         // From here on an error drops the region, and with it the hold.
         region.inspect()?;
-        // INVARIANT: `map()` saw all of `len` bytes follow each other from `base` on.
-        region.base = region.map(device.size())?;
+        // INVARIANT: `map()` saw all of `len` bytes and their frames follow each other.
+        (region.base, region.first_frame) = region.map(device.size())?;
         region.len = device.size();
         Ok(region)
     }
@@ -167,13 +169,13 @@ impl Region {
             let left = (self.len - at) / PAGE;
             match self.direct_access(at, left, bindings::dax_access_mode_DAX_ACCESS) {
                 // The driver stops at pieces of its own choice; each is good as a whole.
-                Ok((pages, _)) => at += pages * PAGE,
+                Ok((pages, ..)) => at += pages * PAGE,
                 Err(e) if e.to_errno() != -(bindings::EHWPOISON as i32) => return None,
                 Err(_) => {
                     // Somewhere in the rest. In recovery mode the driver gives the pages up to the
                     // first bad sector, rounded up: the last of them is the bad one or none is.
                     let mode = bindings::dax_access_mode_DAX_RECOVERY_WRITE;
-                    let (pages, _) = self.direct_access(at, left, mode).ok()?;
+                    let (pages, ..) = self.direct_access(at, left, mode).ok()?;
                     let last = at + (pages - 1) * PAGE;
                     let plain = bindings::dax_access_mode_DAX_ACCESS;
                     if self.direct_access(last, 1, plain).is_err() {
@@ -201,6 +203,12 @@ impl Region {
         self.start
     }
 
+    /// Where in the region the page frame of this number is, if it is one of its own.
+    pub(crate) fn of_frame(&self, frame: u64) -> Option<u64> {
+        let at = frame.checked_sub(self.first_frame)?.checked_mul(PAGE)?;
+        (at < self.len).then_some(at)
+    }
+
     /// Whether the driver still writes caches back when `fs/dax.c` asks it to. It can be switched
     /// off (`/sys/block/*/dax/write_cache`) under a mount, and then what is stored through
     /// mappings is not made durable by `fsync`.
@@ -220,24 +228,26 @@ impl Region {
         Ok(())
     }
 
-    /// Asks the driver for the addresses of `len` bytes, piece by piece.
-    fn map(&self, len: u64) -> core::result::Result<NonNull<u8>, Refusal> {
+    /// Asks the driver for the addresses of `len` bytes, piece by piece. Gives the first, and the
+    /// number of its page frame.
+    fn map(&self, len: u64) -> core::result::Result<(NonNull<u8>, u64), Refusal> {
         let access = self.enter();
         if !access.is_alive() {
             return Err(Refusal::Unreachable(ENXIO));
         }
-        let mut base: Option<NonNull<u8>> = None;
+        let mut base: Option<(NonNull<u8>, u64)> = None;
         let mut at = 0;
         while at < len {
             let left = (len - at) / PAGE;
             // Recovery mode gives addresses of bad pages too: one of them must not keep the rest
             // from being mounted. They are never read but by copies that survive it.
             let mode = bindings::dax_access_mode_DAX_RECOVERY_WRITE;
-            let (pages, address) = self
+            let (pages, address, frame) = self
                 .direct_access(at, left, mode)
                 .map_err(Refusal::Unreachable)?;
-            let first = *base.get_or_insert(address);
-            if address.as_ptr() != first.as_ptr().wrapping_add(at as usize) {
+            let (first, first_frame) = *base.get_or_insert((address, frame));
+            let follows = address.as_ptr() == first.as_ptr().wrapping_add(at as usize);
+            if !follows || frame.checked_sub(first_frame) != Some(at / PAGE) {
                 return Err(Refusal::Scattered);
             }
             at += pages * PAGE;
@@ -245,20 +255,21 @@ impl Region {
         base.ok_or(Refusal::Empty)
     }
 
-    /// One `dax_direct_access()`: how many pages from `at` on (bytes, page aligned), and where the
-    /// first is. The caller is in the read section and has asked for `pages` within the device.
+    /// One `dax_direct_access()`: how many pages from `at` on (bytes, page aligned), where the
+    /// first is, and the number of its frame. The caller is in the read section and has asked for `pages` within the device.
     fn direct_access(
         &self,
         at: u64,
         pages: u64,
         mode: bindings::dax_access_mode,
-    ) -> Result<(u64, NonNull<u8>)> {
+    ) -> Result<(u64, NonNull<u8>, u64)> {
         let mut address: *mut c_void = core::ptr::null_mut();
+        let mut frame: kernel::ffi::c_ulong = 0;
         let first = self.start.checked_add(at).ok_or(EOVERFLOW)? / PAGE;
         let first = usize::try_from(first).map_err(|_| EOVERFLOW)?;
         let wanted = kernel::ffi::c_long::try_from(pages).map_err(|_| EOVERFLOW)?;
         // SAFETY: the device is ours by the type invariant, the caller is in the read section,
-        // `address` is valid for the call, and no frame number is asked for.
+        // `address` and `frame` are valid for the call.
         let got = unsafe {
             bindings::dax_direct_access(
                 self.dax(),
@@ -266,7 +277,7 @@ impl Region {
                 wanted,
                 mode,
                 &mut address,
-                core::ptr::null_mut(),
+                &mut frame,
             )
         };
         match u64::try_from(got) {
@@ -275,7 +286,9 @@ impl Region {
             Ok(got) => {
                 let address = NonNull::new(address.cast()).ok_or(EFAULT)?;
                 // Zero pages would make the callers' loops endless.
-                (got != 0).then_some((got, address)).ok_or(EIO)
+                // LOSSLESS: a long has 64 bits here.
+                let frame = frame as u64;
+                (got != 0).then_some((got, address, frame)).ok_or(EIO)
             }
         }
     }

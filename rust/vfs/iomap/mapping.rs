@@ -7,6 +7,7 @@
 use super::{is_aligned, Purpose, Request};
 use crate::{
     bindings,
+    dax::Entry,
     pmem::{Region, PAGE},
 };
 use kernel::prelude::*;
@@ -60,7 +61,8 @@ impl<P> Mapping<P> {
     }
 
     /// They are at `at`, and belong to somebody else too. A fault must be told so for every page
-    /// that has more than one owner, or the core loses count of them.
+    /// that has more than one owner, or the core loses count of them. (That the core hears of it
+    /// only where it does not have the page yet is seen to here.)
     pub fn shared(pos: u64, len: u64, at: u64) -> Self {
         Self::new(pos, len, What::Shared(at))
     }
@@ -78,7 +80,11 @@ impl<P> Mapping<P> {
     }
 
     /// They are at `old` and are to be at `new`: the core copies what the write does not cover of
-    /// the first and last block (for a fault: all). It does **not** flush the copy.
+    /// the first and last block (for a fault and for unsharing: all). It does **not** flush the
+    /// copy. `old` holds written blocks of the same length.
+    ///
+    /// With [`dirty`](Self::dirty) a store through a `MAP_SYNC` mapping is held back until
+    /// [`Map::end`](super::Map::end) has run and `fsync` of the page after it.
     pub fn copied(pos: u64, len: u64, new: u64, old: u64) -> Self {
         Self::new(pos, len, What::Copied { new, old })
     }
@@ -100,6 +106,31 @@ impl<P> Mapping<P> {
     pub(super) fn read_as_hole(&mut self) {
         if let What::Preallocated(_) = self.what {
             self.what = What::Hole;
+        }
+    }
+
+    /// What a fault at `pos` is to be told of this: of blocks that somebody else has too one page,
+    /// since 2 MiB of them would not be counted right; and that a page is shared only if `there`
+    /// does not say that it is what stands in the mapping. False if a copy cannot be made.
+    pub(super) fn in_fault(&mut self, request: &Request, there: impl FnOnce() -> Entry) -> bool {
+        let (What::Shared(at) | What::Copied { old: at, .. }) = self.what else {
+            return true;
+        };
+        let Some(before) = request.pos.checked_sub(self.pos) else {
+            // No answer at all, as `answers()` will say.
+            return true;
+        };
+        self.len = self.len.min(before.saturating_add(PAGE));
+        match (self.what, there()) {
+            // The core would leave the entry alone, and put the copy nowhere.
+            (What::Copied { .. }, Entry::Block { huge: true, .. }) => false,
+            (What::Shared(_), Entry::Block { at: now, .. })
+                if at.checked_add(before) == Some(now) =>
+            {
+                self.what = What::Written(at);
+                true
+            }
+            _ => true,
         }
     }
 

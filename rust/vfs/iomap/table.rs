@@ -2,8 +2,12 @@
 
 //! The functions that the kernel calls.
 
-use super::{Finished, Map, Request};
-use crate::{bindings, dax::Direct, inode::INode};
+use super::{Finished, Map, Purpose, Request};
+use crate::{
+    bindings,
+    dax::{entry, Direct},
+    inode::INode,
+};
 use core::marker::PhantomData;
 use kernel::{error::from_result, prelude::*, types::ForeignOwnable};
 
@@ -46,7 +50,9 @@ impl<M: Map> Tables<M> {
                 mapping.read_as_hole();
             }
             let region = M::FileSystem::region(inode.super_block());
-            let said = mapping.answers(&request, region.len())
+            let fault = matches!(request.purpose, Purpose::ReadFault | Purpose::WriteFault);
+            let said = (!fault || mapping.in_fault(&request, || entry(inode, request.pos)))
+                && mapping.answers(&request, region.len())
                 && mapping.fill(request.purpose, region, iomap, srcmap).is_ok();
             // SAFETY: set before the superblock was filled.
             iomap.bdev = unsafe { (*inode.super_block().as_ptr()).s_bdev };
@@ -95,7 +101,7 @@ impl<M: Map> Tables<M> {
         let at = (u32::from(iomap.type_) != bindings::IOMAP_HOLE).then(|| {
             let region = M::FileSystem::region(inode.super_block());
             let start = match request.purpose {
-                super::Purpose::Report => 0,
+                Purpose::Report => 0,
                 _ => region.start(),
             };
             let within = request.pos.saturating_sub(iomap.offset.unsigned_abs());

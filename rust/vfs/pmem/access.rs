@@ -204,7 +204,7 @@ impl<'a> Access<'a> {
     }
 
     /// Copies `len` bytes from `from` to `to`, past the cache. The ranges may not overlap in a way
-    /// that matters: it is made forwards, in pieces.
+    /// that matters: it is made forwards, in pieces that end, but for the last, where a line does.
     ///
     /// # Errors
     ///
@@ -215,7 +215,9 @@ impl<'a> Access<'a> {
         let mut bounce = [0; BOUNCE];
         let mut done = 0;
         while done < len {
-            let n = (len - done).min(BOUNCE);
+            let into_line = (to + done as u64) % LINE;
+            // Whole lines in each piece but the first and the last. A line is less than the stack's.
+            let n = (len - done).min(BOUNCE - into_line as usize);
             let piece = bounce.get_mut(..n).ok_or(Fault::Bounds)?;
             match self.read(from + done as u64, piece) {
                 Ok(()) => self.write(to + done as u64, piece)?,
