@@ -41,13 +41,19 @@ use kernel::{
     types::NotThreadSafe,
 };
 
+mod compare;
+mod edges;
 mod entry;
 mod layout;
 mod probe;
+mod remap;
 mod writeback;
 
+pub use compare::{compare, Comparison, Stretch};
+pub use edges::{copy_edges, copy_head, copy_tail, Content, Edge};
 pub use entry::{check_entries, entry, Entry};
 pub use layout::{break_layout, has_entries, set_size, unmap, Busy};
+pub use remap::quiet_two;
 pub use writeback::{is_dirty, operations, write_and_wait};
 
 /// A filesystem whose files are in persistent memory.

@@ -37,7 +37,7 @@ mod tables;
 
 pub use attr::{Attributes, Fiemap, FileAttr, Iattr, Stat};
 pub use lifecycle::{Blank, Filled, Flags, Got, Nature, New, Params, Special};
-pub use lock::{Exclusive, Guard, Held, Locked, Shared};
+pub use lock::{Exclusive, Guard, Held, Locked, Shared, Two};
 pub use ops::{Access, Link, Operations, Ops, Rename, RenameFlags, TimeUpdate};
 
 use crate::{

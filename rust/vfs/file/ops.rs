@@ -212,7 +212,9 @@ impl Fallocate {
     }
 }
 
-/// The arguments of a clone or a dedupe (`remap_file_range`).
+/// The arguments of a clone or a dedupe (`remap_file_range`): two regular files of one superblock.
+///
+/// For files in persistent memory, [`dax::quiet_two`](crate::dax::quiet_two) tells what to do with it.
 pub struct Remap<'a, T: FileSystem> {
     /// The file whose blocks are shared.
     pub source: &'a File<T>,
@@ -331,7 +333,9 @@ pub trait Operations {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Shares blocks between two files. Returns the bytes that were shared.
+    /// Shares blocks between two files. Returns the bytes that were shared, which may be fewer than
+    /// asked only if [`can_shorten`](Remap::can_shorten); for a dedupe all that [`Remap::prepare`] left,
+    /// or an error.
     fn remap_file_range(_remap: Remap<'_, Self::FileSystem>) -> Result<i64> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

@@ -14,8 +14,9 @@ use crate::{
     dir::Emitter,
     inode::{INode, Locked},
     mmap,
+    mode::{FileType, Mode},
 };
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr};
 use kernel::{
     error::from_result,
     ffi::{c_int, c_long, c_uint, c_ulong, c_void},
@@ -212,17 +213,34 @@ impl<U: Operations> Tables<U> {
         len: bindings::loff_t,
         flags: c_uint,
     ) -> bindings::loff_t {
-        let known = bindings::REMAP_FILE_DEDUP | bindings::REMAP_FILE_CAN_SHORTEN;
+        // Advice may always be ignored.
+        let known = bindings::REMAP_FILE_DEDUP | bindings::REMAP_FILE_ADVISORY;
+        // SAFETY: an open file has its inode.
+        let (from, to) = unsafe { ((*source).f_inode, (*target).f_inode) };
+        // SAFETY: an inode has a superblock, and both live as long as their files.
+        let same = unsafe { ptr::eq((*from).i_sb, (*to).i_sb) };
         from_result(|| {
+            if !same {
+                return Err(EXDEV);
+            }
+            // SAFETY: both inodes are alive.
+            let modes = unsafe { [(*from).i_mode, (*to).i_mode] };
+            for mode in modes {
+                match Mode::from_bits(mode).file_type() {
+                    Some(FileType::Regular) => {}
+                    Some(FileType::Directory) => return Err(EISDIR),
+                    _ => return Err(EINVAL),
+                }
+            }
             if flags & !known != 0 {
                 return Err(EINVAL);
             }
             U::remap_file_range(Remap {
-                // SAFETY: an open file; `vfs_clone_file_range` has checked that both files have
-                // one superblock, so both are ours.
+                // SAFETY: an open file. The table of one of the two led here, so its inode is ours;
+                // the other's has the same superblock, so it is as well.
                 source: unsafe { File::from_raw(source) },
                 source_offset,
-                // SAFETY: an open file of ours.
+                // SAFETY: as for the source.
                 target: unsafe { File::from_raw(target) },
                 target_offset,
                 len,

@@ -111,7 +111,39 @@ impl<T: FileSystem, H: Held> Drop for Guard<'_, T, H> {
     }
 }
 
+/// Two held `i_rwsem`s, or one if both are of the same inode.
+#[must_use = "the locks are let go when the guard is dropped"]
+pub struct Two<'a, T: FileSystem> {
+    first: Guard<'a, T, Exclusive>,
+    second: Option<Guard<'a, T, Exclusive>>,
+}
+
+impl<T: FileSystem> Two<'_, T> {
+    /// The evidence that the first inode's is held.
+    pub fn first(&self) -> Locked<'_, T, Exclusive> {
+        self.first.locked()
+    }
+
+    /// The evidence that the second inode's is held, which may be the first.
+    pub fn second(&self) -> Locked<'_, T, Exclusive> {
+        self.second.as_ref().unwrap_or(&self.first).locked()
+    }
+}
+
 impl<T: FileSystem> INode<T> {
+    /// Takes `i_rwsem` of two files exclusively, which may be one: in the order of their addresses,
+    /// as everybody does who takes two. Neither is a directory. Sleeps.
+    pub fn lock_two<'a>(&'a self, other: &'a Self) -> Two<'a, T> {
+        // SAFETY: both inodes are alive; the function takes care of both being one. A deadlock is a
+        // bug but no memory error.
+        unsafe { bindings::lock_two_nondirectories(self.as_ptr(), other.as_ptr()) };
+        let guard = |inode| Guard(inode, PhantomData, NotThreadSafe);
+        Two {
+            first: guard(self),
+            second: (!self.is(other)).then(|| guard(other)),
+        }
+    }
+
     /// Takes `i_rwsem` exclusively. Sleeps.
     pub fn lock(&self) -> Guard<'_, T, Exclusive> {
         // SAFETY: the inode is alive; a deadlock is a bug but no memory error.
