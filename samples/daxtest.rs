@@ -5,8 +5,8 @@
 //!
 //! It goes through what `vfs` offers to a DAX filesystem, on a mounted device and by ordinary
 //! system calls (`tools/guest-tests/bare/daxtest.sh`): reads and writes, faults of 4 KiB and 2 MiB,
-//! `MAP_SYNC`, copy-on-write of both, truncation, punching, zeroing, unsharing, clones, `FIEMAP` and
-//! seeks, pinned pages. What makes a filesystem (durable metadata, allocation that scales, names in
+//! `MAP_SYNC`, copy-on-write of both, truncation, punching, zeroing, unsharing, clones, dedupe, `FIEMAP`,
+//! `FS_IOC_GETFSMAP` and seeks, pinned pages. What makes a filesystem (durable metadata, allocation that scales, names in
 //! trees) is left out: where a list does, there is a list. See `minifs.rs` for how to begin one.
 //!
 //! A file called `wrong` gives wrong answers to iomap, to see them refused.
@@ -66,6 +66,7 @@ struct Module(#[expect(dead_code)] Pin<KBox<Registration<DaxTest>>>);
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        dax::check_entries()?;
         KBox::pin_init(Registration::new(module), GFP_KERNEL).map(Module)
     }
 }
@@ -339,6 +340,10 @@ struct DirFile;
 #[vtable]
 impl file::Operations for DirFile {
     type FileSystem = DaxTest;
+
+    fn ioctl(file: &file::File<DaxTest>, command: u32, argument: usize) -> Result<isize> {
+        data::ioctl(file, command, argument)
+    }
 
     fn iterate_shared(
         file: &file::File<DaxTest>,

@@ -25,7 +25,7 @@ use vfs::{
     checksum::crc32c,
     clock,
     counter::Counters,
-    cpu, pmem,
+    cpu, dax, pmem,
     pmem::{Access, Count, Fault, Region, LINE, PAGE},
     random,
     shrinker::{Shrink, Shrinker},
@@ -137,6 +137,12 @@ impl kernel::Module for PmemTest {
         bounds(&mut checks, &region);
         stores(&mut checks, &region)?;
         copies(&mut checks, &region)?;
+        edges(&mut checks, &region)?;
+        comparisons(&mut checks, &region)?;
+        checks.that(
+            dax::check_entries().is_ok() && dax::check_entries().is_ok(),
+            "the DAX entries of this kernel are known, also the second time",
+        );
         counts(&mut checks, &region)?;
         sums(&mut checks);
         locks(&mut checks)?;
@@ -340,6 +346,187 @@ fn copies(checks: &mut Checks, region: &Region) -> Result {
             "a copy within the region",
         );
     }
+    Ok(())
+}
+
+/// What a write leaves of its first and last block, from old blocks of a pattern.
+fn edges(checks: &mut Checks, region: &Region) -> Result {
+    let (old, new) = (scratch(region), scratch(region) + (1 << 20));
+    let page = PAGE as usize;
+    let media = region.enter();
+    let bytes = KVec::from_elem(0xEEu8, 2 * page, GFP_KERNEL)?;
+    let mut pattern_of = KVec::with_capacity(2 * page, GFP_KERNEL)?;
+    for i in 0..2 * page {
+        pattern_of.push(pattern(i), GFP_KERNEL)?;
+    }
+    media.write(old, &pattern_of)?;
+    // Two blocks of a file that begin at a byte of it; the write; the size of the file before it.
+    let file = 10 * PAGE;
+    for (start, end, size) in [
+        (0, 2 * page, 2 * page),
+        (1, 2 * page, 2 * page),
+        (0, 2 * page - 1, 2 * page),
+        (100, 101, 2 * page),
+        (page - 1, page + 1, 2 * page),
+        (904, 4999, 2 * page),
+        (4000, 4500, 4096),
+        (4000, 4500, 4600),
+        (50, 60, 40),
+        (50, 60, 55),
+        (page, page + 5, 0),
+    ] {
+        for zeroes in [false, true] {
+            // The block of a byte of the write, and the new one.
+            let edge = |byte: usize| {
+                let at = (byte / page * page) as u64;
+                dax::Edge {
+                    old: if zeroes {
+                        dax::Content::Zeroes
+                    } else {
+                        dax::Content::Block(old + at)
+                    },
+                    new: new + at,
+                }
+            };
+            media.write(new, &bytes)?;
+            let fences = region.count(Count::Fences);
+            dax::copy_edges(
+                &media,
+                &(file + start as u64..file + end as u64),
+                file + size as u64,
+                edge(start),
+                edge(end - 1),
+            )?;
+            checks.that(
+                region.count(Count::Fences) == fences,
+                "edges are not fenced",
+            );
+            media.fence();
+            let (first, last) = (start / page * page, end.next_multiple_of(page));
+            checks.that(
+                holds(&media, new, 2 * page, |i| {
+                    if (start..end).contains(&i) || !(first..last).contains(&i) {
+                        0xEE
+                    } else if zeroes || i >= size {
+                        0
+                    } else {
+                        pattern(i)
+                    }
+                })?,
+                "the edges of a write are copied and nothing else is touched",
+            );
+        }
+    }
+    let in_place = dax::Edge {
+        old: dax::Content::Block(new),
+        new,
+    };
+    media.write(new, &bytes)?;
+    dax::copy_head(&media, file + 100, file, in_place)?;
+    checks.that(
+        holds(&media, new, page, |_| 0xEE)?,
+        "a block that stays where it is keeps its edges",
+    );
+    let outside = dax::Edge {
+        old: dax::Content::Block(region.len()),
+        new,
+    };
+    checks.that(
+        dax::copy_tail(&media, 5, PAGE, outside) == Err(Fault::Bounds)
+            && dax::copy_tail(&media, u64::MAX - 5, u64::MAX, outside) == Err(Fault::Bounds),
+        "an old block that is none is refused",
+    );
+    Ok(())
+}
+
+/// Compares ranges that lie in stretches of odd lengths.
+fn comparisons(checks: &mut Checks, region: &Region) -> Result {
+    let (one, other) = (scratch(region), scratch(region) + (1 << 20));
+    let len = 300_000;
+    {
+        let media = region.enter();
+        let mut bytes = KVVec::with_capacity(len, GFP_KERNEL)?;
+        for i in 0..len {
+            bytes.push(pattern(i), GFP_KERNEL)?;
+        }
+        for at in [one, other] {
+            media.write(at, &bytes)?;
+        }
+        media.fence();
+    }
+    let all = len as u64;
+    // Stretches of at most `piece` bytes, which end at multiples of it.
+    let from = |base: u64, piece: u64| {
+        move |at: u64| {
+            Ok(dax::Stretch {
+                content: dax::Content::Block(base + at),
+                len: piece - at.checked_rem(piece).unwrap_or(0),
+            })
+        }
+    };
+    let zeroes = |_: u64| {
+        Ok(dax::Stretch {
+            content: dax::Content::Zeroes,
+            len: 70_001,
+        })
+    };
+    let equal = dax::Comparison::Equal;
+    for (a, b) in [(all, all), (4096, 100_000), (70_001, 8191), (1 << 20, 1)] {
+        let len = if b == 1 { 5000 } else { all };
+        let found = dax::compare(region, len, &mut from(one, a), &mut from(other, b))?;
+        checks.that(found == equal, "equal bytes are equal, however they lie");
+    }
+    for at in [0, 1, 4095, 4096, 65_535, 65_536, 65_537, 299_999] {
+        let media = region.enter();
+        let mut byte = [0];
+        media.read(other + at, &mut byte)?;
+        media.write(other + at, &[byte[0] ^ 1])?;
+        media.fence();
+        let differs = dax::Comparison::DiffersAt(at);
+        let found = dax::compare(region, all, &mut from(one, 70_001), &mut from(other, 8191))?;
+        checks.that(found == differs, "the first byte that differs is found");
+        let found = dax::compare(region, at, &mut from(one, 70_001), &mut from(other, 8191))?;
+        checks.that(found == equal, "what is behind the end is not compared");
+        media.write(other + at, &byte)?;
+    }
+    let media = region.enter();
+    media.zero(other, len)?;
+    media.fence();
+    let found = dax::compare(region, all, &mut from(other, 4096), &mut { zeroes })?;
+    checks.that(found == equal, "zeroes are a hole");
+    media.write(other + 299_998, &[1])?;
+    let found = dax::compare(region, all, &mut { zeroes }, &mut from(other, 4096))?;
+    checks.that(
+        found == dax::Comparison::DiffersAt(299_998),
+        "a byte is none",
+    );
+    // The same place is equal to itself, and a terabyte of it is not read.
+    let same = |at: u64| {
+        Ok(dax::Stretch {
+            content: dax::Content::Block(at),
+            len: 1 << 30,
+        })
+    };
+    let stored = region.count(Count::MediaErrors);
+    let found = dax::compare(region, 1 << 40, &mut { same }, &mut { same })?;
+    checks.that(
+        found == equal && region.count(Count::MediaErrors) == stored,
+        "what is at one place is equal to itself without being read",
+    );
+    let nothing = |_: u64| {
+        Ok(dax::Stretch {
+            content: dax::Content::Zeroes,
+            len: 0,
+        })
+    };
+    checks.that(
+        dax::compare(region, 1, &mut { zeroes }, &mut { nothing }) == Err(EIO),
+        "a stretch of no length is refused",
+    );
+    checks.that(
+        dax::compare(region, 1, &mut { zeroes }, &mut |_| Err(ENODEV)) == Err(ENODEV),
+        "an error of the filesystem's ends it",
+    );
     Ok(())
 }
 

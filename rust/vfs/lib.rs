@@ -19,6 +19,7 @@
 //! | [`export`] | `export_operations`: file handles |
 //! | [`mapping`], [`dax`], [`iomap`], [`mmap`], [`invalidate`] | a file's bytes without a page cache |
 //! | [`pmem`], [`block`] | the memory of a device, and the device |
+//! | [`fsmap`] | telling users who owns which bytes of the device |
 //! | [`pool`] | counted values in a slab cache of their own |
 //! | [`idmap`], [`cred`], [`mode`], [`time`], [`error`] | small words of the VFS's language |
 //! | [`sync`], [`work`], [`shrinker`], [`counter`], [`cpu`], [`clock`], [`random`], [`checksum`] | kernel services that the `kernel` crate lacks |
@@ -61,15 +62,15 @@
 //! # Lock order
 //!
 //! The VFS's, to which a filesystem's own come last:
-//! `s_umount` → freeze protection → `i_rwsem` (parents first) → `mmap_lock` → `invalidate_lock` →
-//! DAX entry. Never `i_rwsem` inside a fault; nothing of the filesystem's while user memory is
-//! touched.
+//! `s_umount` → freeze protection → `i_rwsem` (parents first; two files by address) → `mmap_lock` →
+//! `invalidate_lock` (two by address) → DAX entry. Never `i_rwsem` inside a fault; nothing of the
+//! filesystem's while user memory is touched.
 //!
 //! # Not bound yet
 //!
 //! Extended attributes and POSIX ACLs (`s_xattr`, `listxattr`, `get_inode_acl`, `set_acl`); quota;
-//! `atomic_open`; `private_data` of files, `poll`, `fadvise`, `uring_cmd`, `copy_file_range`;
-//! `show_stats`, `show_devname`, `remove_bdev`, `report_error`; a page cache other than DAX's.
+//! `atomic_open`; `private_data` of files, `poll`, `fadvise`, `uring_cmd`; `show_stats`,
+//! `show_devname`, `remove_bdev`, `report_error`; a page cache other than DAX's.
 
 #![cfg_attr(not(CONFIG_RUST), no_std)]
 
@@ -91,6 +92,7 @@ pub mod dir;
 pub mod error;
 pub mod export;
 pub mod file;
+pub mod fsmap;
 pub mod idmap;
 pub mod inode;
 pub mod invalidate;

@@ -271,14 +271,7 @@ impl Region {
         // SAFETY: the device is ours by the type invariant, the caller is in the read section,
         // `address` and `frame` are valid for the call.
         let got = unsafe {
-            bindings::dax_direct_access(
-                self.dax(),
-                first,
-                wanted,
-                mode,
-                &mut address,
-                &mut frame,
-            )
+            bindings::dax_direct_access(self.dax(), first, wanted, mode, &mut address, &mut frame)
         };
         match u64::try_from(got) {
             // `got` is an errno, which fits.

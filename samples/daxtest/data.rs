@@ -3,7 +3,7 @@
 //! Reading, writing, faults, truncation and the rest, in the order that `vfs::dax` asks for.
 
 use super::{
-    space::{self, mount, run, Slot, Where, HUGE},
+    space::{self, mount, run, Extents, Slot, Where, HUGE},
     DaxTest, Inode,
 };
 use core::{ops::Range, sync::atomic::Ordering::Relaxed};
@@ -14,7 +14,7 @@ use kernel::{
 use vfs::{
     dax,
     dentry::Dentry,
-    error::EOPNOTSUPP,
+    error::{EBADE, EOPNOTSUPP},
     file::{self, Fallocate, File, Kiocb, OpFlags, Remap, Whence},
     idmap::Idmap,
     inode::{self, Exclusive, Fiemap, Iattr, Locked},
@@ -269,46 +269,51 @@ impl file::Operations for Opened {
         Ok(())
     }
 
-    fn remap_file_range(remap: Remap<'_, DaxTest>) -> Result<i64> {
+    fn ioctl(file: &File<DaxTest>, command: u32, argument: usize) -> Result<isize> {
+        ioctl(file, command, argument)
+    }
+
+    fn remap_file_range(mut remap: Remap<'_, DaxTest>) -> Result<i64> {
         let (from, to) = (remap.source.inode(), remap.target.inode());
-        // Whole files only: this is to have something shared, not to be a clone that one would use.
-        if remap.dedupe || remap.source_offset != 0 || remap.target_offset != 0 || from.is(to) {
-            return Err(EOPNOTSUPP.into());
+        let guards = from.lock_two(to);
+        let quiet = from.lock_two_mappings(to);
+        if !remap.prepare(&guards, &quiet)? {
+            return Ok(0);
         }
-        let guard = to.lock();
-        let all = 0..u64::MAX - HUGE * PAGE;
-        drop(quiet(from, all.clone())?);
-        drop(quiet(to, all.clone())?);
-        let both = from.lock_two_mappings(to);
-        for inode in [from, to] {
-            // Since the locks were let go a page may have come back; here one try has to do.
-            dax::write_and_wait(inode, all.clone())?;
+        let (source, target) = (remap.source_range(), remap.target_range());
+        let size = to.size() as u64;
+        if target.start > size {
+            dax::zero_to_block_end(guards.second(), quiet.second(), size, MAP)?;
         }
-        dax::break_layout(both.first(), all.clone()).map_err(|_| EBUSY)?;
-        dax::break_layout(both.second(), all).map_err(|_| EBUSY)?;
-        space::cut(to, 0);
-        let slots = {
-            let slots = from.data().map.read();
-            let mut copy = KVVec::new();
-            copy.extend_from_slice(&slots, GFP_KERNEL)?;
-            copy
-        };
-        for slot in &slots {
-            if let Slot::Written(at) = *slot {
-                mount(to).space.lock().share(at)?;
+        let _quiet = dax::quiet_two(quiet, &source, &target)?;
+        if remap.dedupe {
+            let place = |inode: &Inode, at: u64| space::stretch(inode, at);
+            let len = source.end - source.start;
+            let equal = dax::compare(
+                &mount(from).region,
+                len,
+                &mut |at| place(from, source.start + at),
+                &mut |at| place(to, target.start + at),
+            )?;
+            if equal != dax::Comparison::Equal {
+                return Err(EBADE.into());
             }
         }
-        let mut target = to.data().map.write();
-        for slot in &slots {
-            let slot = match *slot {
-                Slot::Preallocated(_) => Slot::Hole,
-                slot => slot,
-            };
-            target.push(slot, GFP_KERNEL)?;
+        space::share(from, to, &source, &target)?;
+        if !remap.dedupe {
+            raise(guards.second(), target.end);
         }
-        drop(target);
-        raise(guard.locked(), from.size() as u64);
-        Ok(from.size())
+        Ok(remap.len)
+    }
+}
+
+/// A request on a file or the directory.
+pub(super) fn ioctl(file: &File<DaxTest>, command: u32, argument: usize) -> Result<isize> {
+    match command {
+        vfs::fsmap::REQUEST => {
+            vfs::fsmap::answer(file, argument, &mut Extents::new(file.super_block())?)
+        }
+        _ => Err(ENOTTY),
     }
 }
 

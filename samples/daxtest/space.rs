@@ -6,9 +6,13 @@
 //! file's map lock, counts under the mutex of the space, taken inside.
 
 use super::{DaxTest, Inode, Mount, Object};
-use core::{ops::Range, sync::atomic::Ordering::Relaxed};
+use core::{
+    ops::{ControlFlow, Range},
+    sync::atomic::Ordering::Relaxed,
+};
 use kernel::prelude::*;
 use vfs::{
+    dax, fsmap,
     iomap::{Finished, Map, Mapping, Purpose, Request},
     pmem::PAGE,
 };
@@ -132,6 +136,46 @@ pub(super) fn extend(slots: &mut KVVec<Slot>, blocks: u64) -> Result {
     Ok(())
 }
 
+/// What the file has at the byte `at`, for a comparison.
+pub(super) fn stretch(inode: &Inode, at: u64) -> Result<dax::Stretch> {
+    let slots = inode.data().map.read();
+    let found = run(inode, &slots, at / PAGE, HUGE)?;
+    Ok(dax::Stretch {
+        content: match found.first {
+            Slot::Written(start) => dax::Content::Block(start + at % PAGE),
+            _ => dax::Content::Zeroes,
+        },
+        len: found.blocks * PAGE - at % PAGE,
+    })
+}
+
+/// Gives the file `to` in `target` the blocks that `from` has in `source`. No fault may come between.
+pub(super) fn share(from: &Inode, to: &Inode, source: &Range<u64>, target: &Range<u64>) -> Result {
+    let (first, end) = (source.start / PAGE, source.end.div_ceil(PAGE));
+    let mut copy = KVVec::new();
+    {
+        let slots = from.data().map.read();
+        for block in first..end {
+            let slot = slots.get(block as usize).copied();
+            if let Some(Slot::Written(at)) = slot {
+                mount(to).space.lock().share(at)?;
+            }
+            copy.push(slot.unwrap_or(Slot::Hole), GFP_KERNEL)?;
+        }
+    }
+    let begin = target.start / PAGE;
+    punch(to, begin..begin + copy.len() as u64);
+    let mut slots = to.data().map.write();
+    extend(&mut slots, begin + copy.len() as u64)?;
+    for (slot, new) in slots.iter_mut().skip(begin as usize).zip(&copy) {
+        *slot = match *new {
+            Slot::Preallocated(_) => Slot::Hole,
+            slot => slot,
+        };
+    }
+    Ok(())
+}
+
 /// Takes the blocks of `range` away.
 pub(super) fn punch(inode: &Object, range: Range<u64>) {
     let mut slots = inode.data().map.write();
@@ -224,26 +268,17 @@ impl Reserved {
         // What is there now: since it was reserved, a fault may have filled a hole.
         let mut slots = inode.data().map.write();
         extend(&mut slots, end)?;
-        // What the write does not cover of its first and last block.
-        let edges = [
-            range.start - range.start % PAGE..range.start,
-            range.end..range.end.next_multiple_of(PAGE),
-        ];
-        for edge in edges {
-            let (block, off) = (edge.start / PAGE, edge.start % PAGE);
-            let len = (edge.end - edge.start) as usize;
-            if len == 0 {
-                continue;
-            }
-            let new = self.place(block).ok_or(EIO)?;
-            match slots.get(block as usize) {
-                Some(&Slot::Written(old)) if old != new => {
-                    media.copy_within(old + off, new + off, len)?;
-                }
-                Some(&Slot::Written(_)) => {}
-                _ => media.zero(new + off, len)?,
-            }
-        }
+        let edge = |block: u64| -> Result<dax::Edge> {
+            Ok(dax::Edge {
+                old: match slots.get(block as usize) {
+                    Some(&Slot::Written(old)) => dax::Content::Block(old),
+                    _ => dax::Content::Zeroes,
+                },
+                new: self.place(block).ok_or(EIO)?,
+            })
+        };
+        let (first, last) = (edge(self.first)?, edge(end - 1)?);
+        dax::copy_edges(&media, range, inode.size() as u64, first, last)?;
         media.fence();
         let mut space = mount(inode).space.lock();
         let changed = slots.iter_mut().skip(self.first as usize);
@@ -364,5 +399,89 @@ impl Map for Where {
         mount(inode).space.lock().give_back(copy.old);
         mount(inode).stats.copies.fetch_add(1, Relaxed);
         Ok(())
+    }
+}
+
+/// Who owns what, as it was when this was made; in no order.
+pub(super) struct Extents {
+    all: KVVec<fsmap::Record>,
+    end: u64,
+}
+
+impl Extents {
+    pub(super) fn new(sb: &vfs::SuperBlock<DaxTest>) -> Result<Self> {
+        let mount = sb.data().get_ref();
+        let mut all = KVVec::new();
+        let names = mount.names.lock();
+        for (_, inode) in &names.all {
+            let slots = inode.data().map.read();
+            let mut block = 0;
+            while block < slots.len() as u64 {
+                let run = run(inode, &slots, block, slots.len() as u64 - block)?;
+                if let Slot::Written(at) | Slot::Preallocated(at) = run.first {
+                    let record = fsmap::Record {
+                        start: at,
+                        len: run.blocks * PAGE,
+                        owner: fsmap::Owner::Inode(inode.ino()),
+                        offset: block * PAGE,
+                        preallocated: run.first == Slot::Preallocated(at),
+                        shared: run.shared,
+                    };
+                    all.push(record, GFP_KERNEL)?;
+                }
+                block += run.blocks;
+            }
+        }
+        Ok(Self {
+            all,
+            end: mount.region.len(),
+        })
+    }
+}
+
+fn order(record: &fsmap::Record) -> (u64, u64, u64) {
+    let ino = match record.owner {
+        fsmap::Owner::Inode(ino) => ino,
+        _ => u64::MAX,
+    };
+    (record.start, ino, record.offset)
+}
+
+impl fsmap::Owners for Extents {
+    fn records(
+        &mut self,
+        from: fsmap::From,
+        take: &mut dyn FnMut(&fsmap::Record) -> ControlFlow<()>,
+    ) -> Result {
+        let wanted = |record: &&fsmap::Record| match from {
+            fsmap::From::Beyond(at) => record.start + record.len > at,
+            fsmap::From::After(start, owner, offset) => {
+                let mut last = **record;
+                (last.start, last.owner, last.offset) = (start, owner, offset);
+                order(record) > order(&last)
+            }
+        };
+        let mut last = None;
+        loop {
+            let left = self.all.iter().filter(wanted);
+            let left = left.filter(|record| last < Some(order(record)));
+            let Some(record) = left.min_by_key(|record| order(record)) else {
+                break;
+            };
+            last = Some(order(record));
+            if take(record).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn owned_to(&mut self, at: u64) -> Result<u64> {
+        let before = self.all.iter().filter(|record| record.start <= at);
+        Ok(before.map(|r| r.start + r.len).max().unwrap_or(at).max(at))
+    }
+
+    fn end(&self) -> u64 {
+        self.end
     }
 }

@@ -198,9 +198,8 @@ pub fn quiet_two<'a, T: Direct>(
         write_and_wait(inodes.0, first.clone())?;
         write_and_wait(inodes.1, second.clone())?;
         T::region(inodes.0.super_block()).enter().fence();
-        let broken: core::result::Result<(), Busy<'a>> =
-            break_layout(both.first(), first.clone())
-                .and_then(|()| break_layout(both.second(), second.clone()));
+        let broken: core::result::Result<(), Busy<'a>> = break_layout(both.first(), first.clone())
+            .and_then(|()| break_layout(both.second(), second.clone()));
         let Err(busy) = broken else {
             return Ok(both);
         };

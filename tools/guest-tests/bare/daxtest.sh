@@ -291,6 +291,236 @@ n = libc.pwrite(clones[0], ctypes.c_void_p(base), ctypes.c_size_t(SIZE), ctypes.
 check(n == SIZE, f"a write from a mapping of what is written ({n})")
 same(clones[0], bytes(s), "changes nothing")
 
+# --- readers of a shared page leave each other alone ---------------------------------
+fd, twin = new("many"), new("many2")
+os.pwrite(fd, pattern(PAGE), 0)
+fcntl.ioctl(twin, FICLONE, fd)
+before = count("pages")
+readers = []
+for i in range(8):
+    down, up = os.pipe(), os.pipe()
+    if (pid := os.fork()) == 0:
+        with mmap.mmap((fd, twin)[i % 2], PAGE, mmap.MAP_SHARED, mmap.PROT_READ) as m:
+            while os.read(down[0], 1) == b"?":
+                os.write(up[1], bytes([m[100 + i]]))
+        os._exit(0)
+    readers.append((pid, down[1], up[0]))
+for _ in range(3):
+    for i, (pid, ask, tell) in enumerate(readers):
+        os.write(ask, b"?")
+        check(os.read(tell, 1) == pattern(PAGE)[100 + i : 101 + i], "a reader of a shared page reads it")
+check(count("pages") == before + 8,
+      f"8 processes that read a shared page fault once each ({count('pages') - before})")
+m = mmap.mmap(fd, PAGE)
+m[0] = 200
+for i, (_, ask, tell) in enumerate(readers):
+    os.write(ask, b"?")
+    check(os.read(tell, 1) == pattern(PAGE)[100 + i : 101 + i], "and after somebody copied it away")
+check(os.pread(fd, 1, 0) == bytes([200]) and os.pread(twin, 1, 0) == pattern(1), "each file has its own")
+for pid, ask, _ in readers:
+    os.write(ask, b".")
+    check(os.waitpid(pid, 0)[1] == 0, "a reader ends well")
+m.close()
+
+# --- what was mapped with 2 MiB ------------------------------------------------------
+fd, twin = new("big", 4 << 20), new("big2")
+m = mmap.mmap(fd, 4 << 20)
+huge = count("huge")
+m[:] = pattern(PAGE) * 1024
+check(count("huge") == huge + 2, "two faults of 2 MiB")
+fcntl.ioctl(twin, FICLONE, fd)
+same(twin, pattern(PAGE) * 1024, "a clone has what was stored through a mapping of 2 MiB")
+huge = count("huge")
+t = mmap.mmap(twin, 4 << 20)
+big, big2 = bytearray(pattern(PAGE) * 1024), bytearray(pattern(PAGE) * 1024)
+for at in (5, PAGE + 7, (2 << 20) - 1, 3 << 20):
+    check(m[at] == big[at] and t[at] == big2[at], "both are read")
+    m[at] = big[at] = 1
+    t[at] = big2[at] = 2
+check(count("huge") == huge, "what is shared is mapped with 4 KiB")
+same(fd, bytes(big), "stores into the source of a clone")
+same(twin, bytes(big2), "and into the clone")
+m.close()
+t.close()
+
+# --- ranges, dedupe, copy_file_range -------------------------------------------------
+FICLONERANGE, FIDEDUPERANGE = 0x4020940D, 0xC0189436
+
+
+def clone_range(src, at, length, dst, to):
+    fcntl.ioctl(dst, FICLONERANGE, struct.pack("=qQQQ", src, at, length, to))
+
+
+def dedupe(src, at, length, dst, to):
+    """Bytes that were made one; the errno of one that was not; -1 if they differ."""
+    buf = bytearray(struct.pack("=QQHHIqQQiI", at, length, 1, 0, 0, dst, to, 0, 0, 0))
+    fcntl.ioctl(src, FIDEDUPERANGE, buf)
+    done, status = struct.unpack_from("=Qi", buf, 40)
+    return {0: done, 1: -1}.get(status, status)
+
+
+def shared(fd):
+    return sum(r[2] for r in fiemap(fd) if r[3] & SHARED)
+
+
+one, two = new("one"), new("two")
+text = pattern(10 * PAGE + 100, 3)
+os.pwrite(one, text, 0)
+clone_range(one, 2 * PAGE, 3 * PAGE, two, PAGE)
+same(two, bytes(PAGE) + text[2 * PAGE : 5 * PAGE], "a range is cloned behind the end")
+check(shared(two) == 3 * PAGE, "of three blocks")
+clone_range(one, 8 * PAGE, 0, two, 4 * PAGE)
+same(two, bytes(PAGE) + text[2 * PAGE : 5 * PAGE] + text[8 * PAGE :], "0 means to the end")
+clone_range(one, 0, 2 * PAGE, one, 6 * PAGE)
+text = text[: 6 * PAGE] + text[: 2 * PAGE] + text[8 * PAGE :]
+same(one, text, "within one file")
+ro = os.open(f"{mnt}/one", os.O_RDONLY)
+app = os.open(f"{mnt}/two", os.O_WRONLY | os.O_APPEND)
+directory = os.open(mnt, os.O_RDONLY)
+other = os.open("/tmp/elsewhere", os.O_RDWR | os.O_CREAT)
+os.write(other, bytes(2 * PAGE))
+for what, args, number in [
+    ("not from a block", (one, 5, PAGE, two, 0), errno.EINVAL),
+    ("not to a block", (one, 0, PAGE, two, 5), errno.EINVAL),
+    ("not whole blocks", (one, 0, 5, two, 0), errno.EINVAL),
+    ("a part of a block into the middle", (one, 10 * PAGE, 100, two, 0), errno.EINVAL),
+    ("behind the end", (one, 40 * PAGE, PAGE, two, 0), errno.EINVAL),
+    ("onto itself", (one, 0, 2 * PAGE, one, PAGE), errno.EINVAL),
+    ("into a file open for reading", (two, 0, PAGE, ro, 0), errno.EBADF),
+    ("into a file open for appending", (one, 0, PAGE, app, 0), errno.EBADF),
+    ("out of a directory", (directory, 0, PAGE, two, 0), errno.EISDIR),
+    ("out of another filesystem", (other, 0, PAGE, two, 0), errno.EXDEV),
+]:
+    check(refused(lambda: clone_range(*args), number), f"a clone {what}")
+same(one, text, "refusals change nothing")
+
+a, b = new("a"), new("b")
+text = pattern(20 * PAGE + 50, 8)
+os.pwrite(a, text, 0)
+os.pwrite(b, text, 0)
+free = os.statvfs(mnt).f_bfree
+stamp = os.fstat(b).st_mtime_ns
+check(dedupe(a, 0, 20 * PAGE + 50, b, 0) == 20 * PAGE + 50, "equal files are made one")
+same(b, text, "and stay equal")
+check(shared(b) == 21 * PAGE and os.statvfs(mnt).f_bfree == free + 21, "which frees the space of one")
+check(os.fstat(b).st_mtime_ns == stamp, "nobody changed the file")
+check(dedupe(a, 0, 20 * PAGE + 50, b, 0) == 20 * PAGE + 50, "once more")
+os.pwrite(b, b"!", 7 * PAGE + 1234)
+check(dedupe(a, 0, 20 * PAGE + 50, b, 0) == -1, "one byte differs")
+check(dedupe(a, 0, 7 * PAGE, b, 0) == 7 * PAGE, "but before it none does")
+check(dedupe(a, 0, PAGE, b, 20 * PAGE) == -errno.EINVAL, "behind the end")
+check(dedupe(a, 1, PAGE, b, 0) == -errno.EINVAL, "not from a block")
+check(dedupe(a, 0, PAGE, a, 0) == -errno.EINVAL, "a block with itself")
+check(dedupe(a, 0, PAGE, other, 0) == -errno.EXDEV, "with another filesystem")
+check(dedupe(a, 0, PAGE, directory, 0) == -errno.EISDIR, "with a directory")
+c = new("c", 8 * PAGE)
+os.pwrite(c, bytes(2 * PAGE), PAGE)
+fallocate(c, KEEP, 4 * PAGE, 2 * PAGE)
+d = new("d", 8 * PAGE)
+check(dedupe(d, 0, 8 * PAGE, c, 0) == 8 * PAGE and holes(c) == [], "holes, unwritten blocks and zeroes are equal")
+# What was stored through a mapping and not written back is compared as well.
+m = mmap.mmap(b, 20 * PAGE + 50)
+m[7 * PAGE + 1234] = text[7 * PAGE + 1234]
+check(dedupe(a, 0, 20 * PAGE + 50, b, 0) == 20 * PAGE + 50, "a store made them equal again")
+m[3] = 99
+check(os.pread(a, 4, 0) == text[:4] and os.pread(b, 4, 0) == text[:3] + b"c", "and the next one copies")
+m.close()
+
+e = new("e")
+text = os.pread(a, 1 << 20, 0)
+check(os.copy_file_range(a, e, 5 * PAGE, 0, 0) == 5 * PAGE and shared(e) == 5 * PAGE,
+      "copy_file_range shares whole blocks")
+check(os.copy_file_range(a, e, 300, 5 * PAGE + 10, 5 * PAGE + 10) == 300 and shared(e) == 5 * PAGE,
+      "and copies parts")
+check(os.pread(e, 5 * PAGE, 0) + os.pread(e, 300, 5 * PAGE + 10) == text[: 5 * PAGE] + text[5 * PAGE + 10 :][:300],
+      "the right ones")
+n = os.copy_file_range(a, e, PAGE + 50, 10 * PAGE, 10 * PAGE)
+check(n == PAGE and shared(e) == 6 * PAGE, f"of a block and a part, the block first ({n})")
+os.mkdir("/tmp/again")
+os.system(f"mount --bind {mnt} /tmp/again")
+f = os.open("/tmp/again/f", os.O_RDWR | os.O_CREAT)
+check(os.copy_file_range(a, f, 4 * PAGE, 0, 0) == 4 * PAGE and shared(f) == 4 * PAGE, "across two mounts")
+fcntl.ioctl(f, FICLONE, a)
+same(f, text, "and so does a clone")
+os.close(f)
+os.system("umount /tmp/again")
+
+# --- who owns what -------------------------------------------------------------------
+GETFSMAP = 0xC0C0583B
+LASTROW, SHARED_ROW, SPECIAL = 0x20, 8, 0x10
+END = (1 << 64) - 1
+
+
+def fsmap_once(low, high, room):
+    key = lambda k: struct.pack("=IIQQQQ24x", *k)
+    buf = bytearray(struct.pack("=IIII48x", 0, 0, room, 0) + key(low) + key(high) + bytes(64 * room))
+    fcntl.ioctl(directory, GETFSMAP, buf)
+    n = struct.unpack_from("=I", buf, 12)[0]
+    return n, [struct.unpack_from("=IIQQQQ", buf, 192 + 64 * i) for i in range(min(n, room))]
+
+
+ALL = (0xFFFFFFFF, 0xFFFFFFFF, END, END, END, 0)
+
+
+def fsmap(room, low=(0,) * 6, high=ALL):
+    rows = []
+    while True:
+        _, more = fsmap_once(low, high, room)
+        rows += more
+        if not more or more[-1][1] & LASTROW:
+            return rows
+        low = more[-1]
+
+
+check(refused(lambda: fsmap_once(ALL, ALL, 1), errno.EINVAL), "keys the wrong way round")
+check(refused(lambda: fsmap_once((77,) + ALL[1:], ALL, 1), errno.EINVAL), "a device that is none")
+check(refused(lambda: fcntl.ioctl(directory, GETFSMAP, bytearray(b"\1" + bytes(191))), errno.EINVAL), "flags")
+rows = fsmap(1000)
+n, none = fsmap_once((0,) * 6, ALL, 0)
+check(n == len(rows) and not none, f"counted as many as told ({n}, {len(rows)})")
+for room in (1, 2, 7, 31, 32, 62):
+    check(fsmap(room) == rows, f"the same with room for {room}")
+check([r[1] & LASTROW for r in rows] == [0] * (len(rows) - 1) + [LASTROW], "the last says so")
+check(all(r[0] == os.stat(mnt).st_dev for r in rows), "the device")
+# Against what FIEMAP says, and the device has no byte of which nothing is told.
+want = set()
+for name in os.listdir(mnt):
+    if name == "wrong":
+        continue
+    g = os.open(f"{mnt}/{name}", os.O_RDONLY)
+    for at, physical, length, flags in fiemap(g):
+        for i in range(0, length, PAGE):
+            want.add((physical + i, os.fstat(g).st_ino, at + i, bool(flags & SHARED)))
+    os.close(g)
+got = {(p + i, owner, off + i, bool(flags & SHARED_ROW))
+       for _, flags, p, owner, off, length in rows if not flags & SPECIAL
+       for i in range(0, length, PAGE)}
+check(got == want, f"the owners are those of FIEMAP ({len(got)}, {len(want)})")
+check(any(p in {r[2] for r in rows if r[3] != owner} for _, _, p, owner, _, _ in rows), "some blocks have two")
+end = 0
+for _, flags, p, owner, off, length in rows:
+    check(p <= end and (p == end or not (flags & SPECIAL)), f"nothing is left out at {end}, or free twice")
+    end = max(end, p + length)
+check(end == os.statvfs(mnt).f_blocks * PAGE, "to the end of the device")
+free = sum(r[5] for r in rows if r[1] & SPECIAL and r[3] == 1)
+check(free == os.statvfs(mnt).f_bfree * PAGE, "what is free")
+middle = rows[len(rows) // 2]
+device = rows[0][0]
+byte = middle[2] + middle[5] - 1
+part = fsmap(1000, (device, 0, byte, 0, 0, 0), (device, ALL[1], byte, END, END, 0))
+check(part and [r[:1] + r[2:] for r in part]
+      == [r[:1] + r[2:] for r in rows if r[2] <= byte < r[2] + r[5]], f"who has one byte {part}")
+check(fsmap_once((0,) * 6, (0, ALL[1], byte, END, END, 0), 9)[0] == 0, "nothing on another device")
+if os.fork() == 0:
+    os.setuid(1000)
+    rows = fsmap(5)
+    ok = {r[3] for r in rows} == {1, 2} and all(r[1] & SPECIAL for r in rows)
+    ok = ok and sum(r[5] for r in rows) == os.statvfs(mnt).f_blocks * PAGE
+    ok = ok and all(a[2] + a[5] == b[2] and a[3] != b[3] for a, b in zip(rows, rows[1:]))
+    ok = ok and fsmap_once((0,) * 6, ALL, 0)[0] == len(rows)
+    os._exit(0 if ok else 1)
+check(os.wait()[1] == 0, "a user is told what is free, and of nobody who has the rest")
+
 # --- pinned pages --------------------------------------------------------------------
 fd = new("pinned")
 os.pwrite(fd, pattern(4 * PAGE), 0)
@@ -315,6 +545,22 @@ check(os.read(r, PAGE) == pattern(4 * PAGE)[:PAGE], "the page is what it was")
 t.join(5)
 check(not t.is_alive() and os.fstat(fd).st_size == 0, "and then goes on")
 check(count("busy") > before, "it was told that the page is busy")
+os.pwrite(fd, pattern(4 * PAGE), 0)
+m = mmap.mmap(fd, 4 * PAGE)
+iov = Iovec(ctypes.addressof(ctypes.c_char.from_buffer(m)) + PAGE, PAGE)
+check(libc.vmsplice(w, ctypes.byref(iov), 1, 0) == PAGE, "once more")
+to = new("pinned2")
+t = threading.Thread(target=fcntl.ioctl, args=(to, FICLONE, fd))
+t.start()
+time.sleep(0.5)
+check(t.is_alive(), "a clone waits for a pinned page of its source")
+m[2 * PAGE] = 7
+os.read(r, PAGE)
+t.join(5)
+check(not t.is_alive(), "and then goes on")
+want = bytearray(pattern(4 * PAGE))
+want[2 * PAGE] = 7
+same(to, bytes(want), "with what was stored meanwhile")
 
 # --- wrong answers -------------------------------------------------------------------
 fd = os.open(f"{mnt}/wrong", os.O_RDWR | os.O_CREAT)

@@ -40,7 +40,7 @@ insmod "$ko" refused=95 2> /dev/null && fail "the module does not notice"
 echo "the module's own checks"
 insmod "$ko" || fail "a check failed"
 dmesg | grep 'pmemtest:.*checks,' | tail -1
-[ "$(cat $files/checks)" -ge 70 ] || fail "too few checks were made"
+[ "$(cat $files/checks)" -ge 130 ] || fail "too few checks were made"
 [ "$(stat -c %a $files/checks)" = 444 ] || fail "mode of a file in sysfs"
 [ "$(cat $files/device)" = there ] || fail "the device is not there"
 
