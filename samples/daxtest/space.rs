@@ -109,6 +109,11 @@ pub(super) fn run(inode: &Inode, slots: &[Slot], block: u64, most: u64) -> Resul
     let (first, shared) = look(block)?;
     let mut blocks = 1;
     while blocks < most {
+        if first == Slot::Hole && block + blocks >= slots.len() as u64 {
+            // Behind the last slot there is nothing to look at.
+            blocks = most;
+            break;
+        }
         let (next, next_shared) = look(block + blocks)?;
         let follows = match (first, next) {
             (Slot::Hole, Slot::Hole) => true,
