@@ -322,7 +322,7 @@ impl Faults for DaxTest {
         let inode = fault.inode();
         let lock = inode.lock_mapping_shared();
         if fault.order() == Order::Huge {
-            // 2 MiB of one kind, unshared and aligned, or not at all.
+            // 2 MiB of one kind and aligned, or not at all. Nor if they are shared: `vfs` sees to that.
             let slots = inode.data().map.read();
             let run = match run(inode, &slots, fault.range().start / PAGE, HUGE) {
                 Ok(run) => run,
@@ -333,7 +333,7 @@ impl Faults for DaxTest {
                 Slot::Hole => true,
                 Slot::Preallocated(_) => !fault.is_write(),
             };
-            if run.shared || !aligned || run.blocks != HUGE {
+            if !aligned || run.blocks != HUGE {
                 return Outcome::FALLBACK;
             }
         }
