@@ -31,11 +31,17 @@
 #[cfg(not(CONFIG_RUST))]
 mod chunks;
 #[cfg(not(CONFIG_RUST))]
-mod ops;
+mod data;
+#[cfg(not(CONFIG_RUST))]
+mod ends;
+#[cfg(not(CONFIG_RUST))]
+mod names;
+#[cfg(not(CONFIG_RUST))]
+mod run;
 mod seats;
 
 #[cfg(not(CONFIG_RUST))]
-pub use ops::Written;
+pub use data::Written;
 
 use crate::apply::{self, Owners};
 use crate::checkpoint::{self, AtCut, GroupTree};
