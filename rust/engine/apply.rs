@@ -18,6 +18,8 @@
 //! groups of those blocks too, which only the file knows: the plan lists them, and replay asks
 //! with [`groups_of_range`].
 
+mod share;
+
 use crate::dir::{self, Entry};
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
@@ -92,6 +94,14 @@ pub fn owners(env: &dyn Env, record: &Record<'_>) -> Result<Owners> {
                 who.add_group(group.ok_or(Check::RecordState.inode(ino))?)?;
             }
         }
+        Record::Share(r, extents) => {
+            let ino = Ino::new(r.attr.ino.get());
+            for extent in *extents {
+                let piece = Piece::decode(env, ino, extent)?;
+                let group = env.volume().group_of(piece.start);
+                who.add_group(group.ok_or(Check::RecordState.inode(ino))?)?;
+            }
+        }
         Record::ChunkTake(r) | Record::ChunkGive(r) => {
             who.add_group(Group::new(r.group.get()))?;
         }
@@ -113,6 +123,7 @@ pub fn named(record: &Record<'_>) -> [Ino; 4] {
         Record::SetAttr(r) => [r.ino.get(), 0, 0, 0],
         Record::Map(r, _) => [r.attr.ino.get(), 0, 0, 0],
         Record::Unmap(r) => [r.attr.ino.get(), 0, 0, 0],
+        Record::Share(r, _) => [r.attr.ino.get(), r.source.get(), 0, 0],
         Record::Free(r) => [r.ino.get(), 0, 0, 0],
         Record::ChunkTake(_) | Record::ChunkGive(_) => [0; 4],
     };
@@ -173,6 +184,11 @@ pub fn ranges(
             Ok(())
         }
         Record::Unmap(r) => f(
+            Ino::new(r.attr.ino.get()),
+            FileBlock::new(r.from.get()),
+            FileBlock::new(r.to.get()),
+        ),
+        Record::Share(r, _) => f(
             Ino::new(r.attr.ino.get()),
             FileBlock::new(r.from.get()),
             FileBlock::new(r.to.get()),
@@ -240,6 +256,7 @@ pub fn apply(
             inode.set_attr(&r.attr)?;
             inode.store(env, arena, group)?;
         }
+        Record::Share(r, list) => share::share(env, locked, arena, r, list, effects)?,
         Record::Free(r) => free(env, locked, arena, Ino::new(r.ino.get()))?,
         Record::ChunkTake(r) => {
             let (group, start, len) = chunk_of(env, locked, r)?;
@@ -269,13 +286,18 @@ fn map(
     let ino = Ino::new(r.attr.ino.get());
     if let [extent] = list {
         // What makes another one longer is checked by that.
-        if extents::lengthen(env, locked, arena, r, &Piece::unchecked(extent))? {
+        let piece = Piece::unchecked(extent);
+        if !piece.may_be_shared() && extents::lengthen(env, locked, arena, r, &piece)? {
             return Ok(());
         }
     }
     regular(locked, ino)?;
     for extent in list {
         let piece = Piece::decode(env, ino, extent)?;
+        if piece.may_be_shared() {
+            // Whose would they be?
+            return Err(Check::RecordState.inode(ino));
+        }
         arena.reserve(STEP_PAGES)?;
         editor(env, locked, arena, ino).map(&piece, effects)?;
     }

@@ -11,6 +11,7 @@
 //!
 //! * Extents do not overlap and have no length of zero.
 //! * An extent does not leave its group, so that one group's lock covers its record.
+//! * An extent that may be shared is not unwritten: see [`crate::sharing`] for what the bit means.
 //! * Neighbours that could be one extent are one (`joins`): same flags, contiguous in file and on
 //!   the device, in one group, together no longer than a length can tell.
 //! * **The mirror**: for each extent E the group of E has the record
@@ -23,10 +24,12 @@
 
 mod gap;
 mod longer;
+mod shared;
 
 pub(crate) use gap::Gap;
 pub use gap::{vicinity, Vicinity};
 pub(crate) use longer::lengthen;
+pub(crate) use shared::{may_free, sides};
 
 use crate::env::Env;
 use crate::error::{Check, Result};
@@ -91,7 +94,8 @@ impl Piece {
         let good = volume.in_one_group(self.start, self.len).is_some()
             && !volume.fixed.meets(self.start, self.len)
             && end.is_some_and(|end| end <= FileBlock::END)
-            && self.flags & !FLAGS_KNOWN == 0;
+            && self.flags & !FLAGS_KNOWN == 0
+            && self.flags != FLAG_MAY_BE_SHARED | FLAG_UNWRITTEN;
         if good {
             Ok(())
         } else {
@@ -510,10 +514,7 @@ impl Editor<'_, '_, '_> {
             }
             self.count(0, gone.len)?;
             if !keep.is_some_and(|keep| keep.same_place(&gone)) {
-                let env = self.env;
-                let group = self.locked.group_of(env, gone.start)?;
-                group.count_free(gone.len.raw(), 0);
-                effects.freed.push((gone.start, gone.len))?;
+                self.release(&gone, effects)?;
             }
         }
     }
@@ -571,9 +572,7 @@ impl Editor<'_, '_, '_> {
         if next < piece.end() {
             return Ok(false);
         }
-        self.count(piece.len.raw(), Blocks::ZERO)?;
-        let group = self.locked.group_of(env, piece.start)?;
-        group.count_free(0, piece.len.raw());
+        self.gain(piece)?;
         let left = around.left.and_then(|left| joins(env, &left, piece));
         let mut whole = left.unwrap_or(*piece);
         let mut gap = true;

@@ -28,10 +28,12 @@
 mod chunks;
 mod give;
 mod making;
+mod sharers;
 mod warm;
 
 pub use chunks::Chunks;
 pub use give::{Keep, SPARE};
+pub use sharers::Holder;
 
 use crate::checkpoint::AtCut;
 use crate::env::Env;
@@ -372,6 +374,11 @@ impl GroupObject {
         let a = rmap.saturating_mul(count(self.rmap.need()));
         let b = inodes.saturating_mul(count(self.inodes.need()));
         a.saturating_add(b)
+    }
+
+    /// [`GroupObject::need`] of `rmap` new records of the reverse map, where they are many.
+    pub fn need_many(&self, rmap: u64) -> u64 {
+        self.rmap.need_many(rmap)
     }
 
     /// Makes room in the frame table, so that `n` new nodes need no memory but their pages.

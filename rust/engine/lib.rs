@@ -88,6 +88,7 @@ pub mod overlay;
 pub mod plan;
 pub mod record;
 pub mod series;
+pub mod sharing;
 pub mod solo;
 mod sort;
 pub mod space;

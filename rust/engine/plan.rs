@@ -19,9 +19,11 @@
 //! ([`crate::group::PLACES_IN_HAND`]), so that a full device can always be emptied.
 
 mod prepare;
+mod share;
 
 pub use prepare::prepare;
 use prepare::{prepare_known, prepare_longer, prepare_map};
+pub use share::{plan_alone, plan_share, share_most};
 
 use crate::apply::{dirent_kind, ends_with_name, TARGET_NODES};
 use crate::dir::{self, Slot, Vacancy};

@@ -165,6 +165,8 @@ pub enum Record<'a> {
     Map(&'a log::Map, &'a [Extent]),
     /// Blocks leave a file.
     Unmap(&'a log::Unmap),
+    /// With the extents.
+    Share(&'a log::Share, &'a [Extent]),
     /// An orphan ends.
     Free(&'a log::Free),
     /// A chunk comes.
@@ -231,6 +233,15 @@ impl<'a> Record<'a> {
                 Self::Map(fixed, extents)
             }
             Kind::Unmap => Self::Unmap(exact(payload)?),
+            Kind::Share => {
+                let (fixed, rest) = fixed::<log::Share>(payload)?;
+                let extents = <[Extent]>::ref_from_bytes(rest).map_err(|_| shape)?;
+                let count = usize::try_from(fixed.count.get()).map_err(|_| shape)?;
+                if extents.len() != count || count > log::MAX_EXTENTS {
+                    return Err(shape);
+                }
+                Self::Share(fixed, extents)
+            }
             Kind::Free => Self::Free(exact(payload)?),
             Kind::ChunkTake => Self::ChunkTake(exact(payload)?),
             Kind::ChunkGive => Self::ChunkGive(exact(payload)?),

@@ -7,12 +7,16 @@
 //! each leaves a state in order. A truncation that needs more than one record first sets the size
 //! and [`FLAG_TRUNCATING`] with one record; the last record of the series clears the flag. After a
 //! crash in between, an inode with the flag is finished before its first use.
+//!
+//! Of blocks that may be shared each may be free by itself, so a record takes at most
+//! [`RELEASED`] of them away.
 
 use crate::env::Env;
 use crate::error::{Check, Result};
 use crate::extents;
 use crate::inode::InodeObject;
 use crate::locked::MAX_GROUPS;
+use crate::sharing::RELEASED;
 use format::inode::FLAG_TRUNCATING;
 use format::log::MAX_EXTENTS;
 use format::{FileBlock, Group};
@@ -22,7 +26,8 @@ use format::{FileBlock, Group};
 const GROUPS: usize = MAX_GROUPS - 3;
 
 /// Where the part of `from .. to` begins that one record may take away, counted from its end:
-/// at most [`MAX_EXTENTS`] extents in at most five groups.
+/// at most [`MAX_EXTENTS`] extents in at most five groups, with at most [`RELEASED`] blocks that may
+/// be shared.
 pub fn tail(
     env: &dyn Env,
     inode: &mut InodeObject,
@@ -30,6 +35,7 @@ pub fn tail(
     to: FileBlock,
 ) -> Result<FileBlock> {
     let mut begin = to;
+    let mut shared = RELEASED;
     let mut groups: [Option<Group>; GROUPS] = [None; GROUPS];
     for _ in 0..MAX_EXTENTS.saturating_sub(2) {
         let Some(before) = begin.raw().checked_sub(1).map(FileBlock::new) else {
@@ -49,7 +55,16 @@ pub fn tail(
             };
             *slot = Some(group);
         }
-        begin = piece.file.max(from);
+        let next = piece.file.max(from);
+        if piece.may_be_shared() {
+            let end = piece.end().min(begin);
+            let len = end.checked_since(next).map_or(0, |len| len.raw());
+            if len > shared {
+                return Ok(FileBlock::new(end.raw().saturating_sub(shared)));
+            }
+            shared = shared.saturating_sub(len);
+        }
+        begin = next;
         if begin == from {
             return Ok(from);
         }

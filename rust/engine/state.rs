@@ -39,6 +39,8 @@ mod names;
 #[cfg(not(CONFIG_RUST))]
 mod run;
 mod seats;
+#[cfg(not(CONFIG_RUST))]
+mod shared;
 
 #[cfg(not(CONFIG_RUST))]
 pub use data::Written;

@@ -95,6 +95,18 @@ impl Root {
     pub fn need(&self) -> usize {
         usize::from(self.level).saturating_add(4)
     }
+
+    /// The most places that `n` inserts or updates can use, where items are small: of at most a
+    /// thirty-second of half a node, as those of extents and of the reverse map are, and so are all
+    /// interior slots.
+    ///
+    /// Each insert splits one leaf at most, and one node of each level above it. But there is only
+    /// one root: once it has split, so many have to come before one of its halves is full.
+    pub fn need_many(&self, n: u64) -> u64 {
+        let below = n.saturating_mul(self.level.into());
+        // The halves of the root, roots above it, and the growth of those.
+        below.saturating_add(n / 32).saturating_add(4)
+    }
 }
 
 /// The key of a tree whose keys are one word.

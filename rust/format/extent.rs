@@ -10,7 +10,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// [`Value::flags`]: allocated, never written: reads as zeroes.
 pub const FLAG_UNWRITTEN: u32 = 1;
-/// [`Value::flags`]: others may own these blocks too; the reverse map knows.
+/// [`Value::flags`]: others may own these blocks too; the reverse map knows. Never together with
+/// [`FLAG_UNWRITTEN`]: what was never written is not shared.
 pub const FLAG_MAY_BE_SHARED: u32 = 2;
 /// All flags that have a meaning.
 pub const FLAGS_KNOWN: u32 = FLAG_UNWRITTEN | FLAG_MAY_BE_SHARED;

@@ -70,6 +70,9 @@ layout! {
         generation @ 72, reserved2 @ 76,
     }
     log::Map: 88 { attr @ 0, count @ 80, reserved @ 84 }
+    log::Share: 120 {
+        attr @ 0, from @ 80, to @ 88, source @ 96, at @ 104, count @ 112, reserved @ 116,
+    }
     log::Unmap: 96 { attr @ 0, from @ 80, to @ 88 }
     log::Free: 8 { ino @ 0 }
     log::Chunk: 16 { start @ 0, len @ 8, group @ 12 }

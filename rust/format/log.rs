@@ -20,7 +20,7 @@ pub const MAGIC: [u8; 4] = *b"FXlr";
 pub const MAX_RECORD: usize = 16 * 1024;
 /// The fewest blocks of a ring: eight of the largest records.
 pub const MIN_RING_BLOCKS: u64 = 32;
-/// The most extents in one [`Map`] record.
+/// The most extents in one [`Map`] or [`Share`] record.
 pub const MAX_EXTENTS: usize = 64;
 
 /// What a record does.
@@ -49,6 +49,13 @@ pub enum Kind {
     ChunkGive = 10,
     /// [`Unlink`], and the inode ends with its last name: it has no blocks, and nobody uses it.
     Remove = 11,
+    /// [`Share`].
+    Share = 12,
+}
+
+impl Kind {
+    /// The one with the largest number.
+    pub const LAST: Self = Self::Share;
 }
 
 impl Kind {
@@ -66,6 +73,7 @@ impl Kind {
             9 => Self::ChunkTake,
             10 => Self::ChunkGive,
             11 => Self::Remove,
+            12 => Self::Share,
             _ => return None,
         })
     }
@@ -84,6 +92,7 @@ impl Kind {
             Self::ChunkTake => 9,
             Self::ChunkGive => 10,
             Self::Remove => 11,
+            Self::Share => 12,
         }
     }
 }
@@ -281,6 +290,31 @@ pub struct SetAttr {
 pub struct Map {
     /// The attributes that change with it: size, times, flags; the inode is named in it.
     pub attr: SetAttr,
+    /// How many extents follow.
+    pub count: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// A range of a file becomes the same blocks as a range of another, or of itself elsewhere.
+/// [`Share::count`] times [`crate::extent::Extent`] follow, sorted by file block and all of them
+/// flagged [`crate::extent::FLAG_MAY_BE_SHARED`]: what the file has in `from .. to` from now on, and
+/// nothing where there is none. The blocks are those of the source, at the same distance behind
+/// [`Share::at`] as they lie behind [`Share::from`]; each extent of the source with one of them gets
+/// the flag too, the whole of it.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Share {
+    /// The attributes that change with it; the inode that gets the blocks is named in it.
+    pub attr: SetAttr,
+    /// First file block.
+    pub from: U64,
+    /// One past the last file block.
+    pub to: U64,
+    /// The inode that has the blocks.
+    pub source: U64,
+    /// Its file block of which `from` becomes the twin.
+    pub at: U64,
     /// How many extents follow.
     pub count: U32,
     /// Zero.

@@ -55,7 +55,7 @@ pub(crate) enum Event {
 pub(crate) type Counters = vfs::counter::Counters<EVENTS>;
 
 const RECORDS: usize = 5;
-const EVENTS: usize = RECORDS + Kind::Remove as usize + 1;
+const EVENTS: usize = RECORDS + Kind::LAST as usize + 1;
 
 impl Event {
     #[inline]
@@ -155,6 +155,7 @@ static TABLE: [Attribute<Mount>;
     Attribute::new(c"records_rename", |m, out| record(m, out, Kind::Rename)),
     Attribute::new(c"records_set_attr", |m, out| record(m, out, Kind::SetAttr)),
     Attribute::new(c"records_map", |m, out| record(m, out, Kind::Map)),
+    Attribute::new(c"records_share", |m, out| record(m, out, Kind::Share)),
     Attribute::new(c"records_unmap", |m, out| record(m, out, Kind::Unmap)),
     Attribute::new(c"records_free", |m, out| record(m, out, Kind::Free)),
     Attribute::new(c"records_chunk_take", |m, out| {

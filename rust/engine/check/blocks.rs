@@ -24,6 +24,8 @@ struct Pass {
     /// Whether any could not.
     dark: bool,
     /// One past the last block that any record covers.
+    end_any: u64,
+    /// One past the last block that any owner has: failed media are none.
     end: u64,
     /// One past the last block of those that share with nobody.
     end_alone: u64,
@@ -50,6 +52,7 @@ impl Checker<'_> {
                 next,
                 gap: false,
                 dark: false,
+                end_any: 0,
                 end: 0,
                 end_alone: 0,
                 covered: 0,
@@ -170,11 +173,16 @@ impl Checker<'_> {
             self.tell_block(Check::RmapExtra, start);
         }
         let end = start.saturating_add(value.len.get().into());
+        let fresh = end.saturating_sub(start.max(pass.end_any));
+        pass.covered = pass.covered.saturating_add(fresh);
+        pass.end_any = pass.end_any.max(end);
+        if owner == Some(Owner::Bad) {
+            // Media fail beneath whoever is there.
+            return;
+        }
         if start < pass.end_alone || (!shared && start < pass.end) {
             self.tell_block(Check::RmapOverlap, start);
         }
-        let fresh = end.saturating_sub(start.max(pass.end));
-        pass.covered = pass.covered.saturating_add(fresh);
         pass.end = pass.end.max(end);
         if !shared {
             pass.end_alone = pass.end_alone.max(end);

@@ -14,6 +14,7 @@ use crate::extents::{self, joins, Piece};
 use crate::group::{rmap_key, PLACES_IN_HAND};
 use crate::locked::{Effects, Locked, Work, MAX_GROUPS};
 use crate::record::{Buffer, Record};
+use crate::sharing::{twin_of, Twin};
 use crate::tree::{Arena, Root};
 use format::inode::{Fork, ORPHAN};
 use format::log::Kind;
@@ -34,6 +35,8 @@ struct Grows {
     items: u64,
     /// In the reverse map of every group that is held.
     rmap: u64,
+    /// They are small and so many that they are reckoned together.
+    many: bool,
 }
 
 /// What one inode's part of a record may make grow. What only shrinks, or keeps its length, needs
@@ -66,6 +69,7 @@ fn grows(record: &Record<'_>, ino: Ino) -> Grows {
         // An entry may stand in the inode item, which grows by it.
         items: entries.saturating_add(orphans),
         rmap: 0,
+        many: false,
     }
 }
 
@@ -184,13 +188,24 @@ pub(super) fn prepare_map(
 ) -> Result {
     let mut extents = 0u64;
     let mut n = 0u64;
+    let all = match (pieces.first(), pieces.last()) {
+        (Some(first), Some(last)) => (first.file, last.end()),
+        _ => return Err(Error::Invalid),
+    };
     for piece in pieces {
         piece.check(env, ino)?;
         match load_for_hole(env, locked, ino, piece)? {
             Fits::Longer => {}
             Fits::New => n = n.saturating_add(1),
             Fits::Instead => {
-                let more = load_maps(env, locked, ino, piece.file, piece.end(), Some(piece))?;
+                let more = load_maps(
+                    env,
+                    locked,
+                    ino,
+                    (piece.file, piece.end()),
+                    all,
+                    Some(piece),
+                )?;
                 extents = extents.saturating_add(more);
                 n = n.saturating_add(1);
             }
@@ -206,6 +221,7 @@ pub(super) fn prepare_map(
         rmap: changes,
         orphan: None,
         inline: n > 0,
+        many: false,
     };
     let mut tally = Tally::default();
     need(env, locked, ino, grows, &mut tally)?;
@@ -225,7 +241,7 @@ fn prepare_unmap(
     };
     let ino = Ino::new(r.attr.ino.get());
     let (from, to) = (FileBlock::new(r.from.get()), FileBlock::new(r.to.get()));
-    let extents = load_maps(env, locked, ino, from, to, None)?;
+    let extents = load_maps(env, locked, ino, (from, to), (from, to), None)?;
     effects.reserve(usize::try_from(extents).map_err(|_| Error::TooLong)?)?;
     // Something grows only where an extent goes on behind the end.
     let grows = if leaves_right(env, locked, ino, to)? {
@@ -235,6 +251,7 @@ fn prepare_unmap(
             rmap: 2,
             orphan: None,
             inline: true,
+            many: false,
         }
     } else {
         Grows {
@@ -243,6 +260,91 @@ fn prepare_unmap(
         }
     };
     need(env, locked, ino, grows, tally)
+}
+
+/// A record of sharing that was planned.
+pub(super) struct Shared {
+    /// What it does.
+    pub(super) twin: Twin,
+    /// How many extents it lists.
+    pub(super) extents: u32,
+}
+
+/// Makes sure that applying the planned record cannot fail.
+#[inline(never)]
+pub(super) fn prepare_share(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    work: &mut Work,
+    shared: &Shared,
+) -> Result {
+    let twin = &shared.twin;
+    let range = (
+        twin.to,
+        twin.to.checked_add(twin.len).ok_or(Error::Invalid)?,
+    );
+    let runs = load_maps(env, locked, twin.ino, range, range, None)?;
+    work.effects.freed.clear();
+    let runs = usize::try_from(runs).map_err(|_| Error::TooLong)?;
+    work.effects.reserve(runs)?;
+    let mut at = twin.at;
+    while let Some(piece) = super::share::next(env, locked, twin, &mut at)? {
+        load_twin(env, locked, twin, &piece)?;
+    }
+    // What is left of an extent that reaches over the end, and what takes the place of another
+    // before the first comes.
+    let changes = u64::from(shared.extents).saturating_add(2);
+    let grows = Grows {
+        fork: changes,
+        items: 2,
+        rmap: changes,
+        orphan: None,
+        inline: true,
+        many: true,
+    };
+    let mut tally = Tally::default();
+    need(env, locked, twin.ino, grows, &mut tally)?;
+    if twin.source != twin.ino {
+        // Only flags change there, and what joins becomes less.
+        let grows = Grows {
+            inline: true,
+            ..Grows::default()
+        };
+        need(env, locked, twin.source, grows, &mut tally)?;
+    }
+    finish(locked, &mut work.arena, &tally, false)
+}
+
+/// Loads what the twin of `piece`, of the source, touches in the maps of both files.
+#[inline(never)]
+fn load_twin(env: &dyn Env, locked: &mut Locked<'_>, twin: &Twin, piece: &Piece) -> Result {
+    if !piece.may_be_shared() {
+        load_mark(env, locked, twin.source, piece.file)?;
+    }
+    let place = twin.place(piece.file).ok_or(Error::Invalid)?;
+    let theirs = twin_of(piece, place);
+    locked.inode(twin.ino)?.load_path(env, place.raw())?;
+    load_record(env, locked, twin.ino, &theirs)
+}
+
+/// Loads what changes when the extent that a file has at `at` gets the bit.
+#[inline(never)]
+fn load_mark(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, at: FileBlock) -> Result {
+    let inode = locked.inode(ino)?;
+    let extents::At::Extent(extent) = extents::lookup_loading(env, inode, at)? else {
+        return Err(Error::Invalid);
+    };
+    inode.load_path(env, extent.file.raw())?;
+    let marked = twin_of(&extent, extent.file);
+    let sides = extents::sides(env, inode, &marked)?;
+    // What gets the bit by the same record is none of these: it was no neighbour before, or it
+    // would have been one with this.
+    for side in [sides.left, sides.right].into_iter().flatten() {
+        locked.inode(ino)?.load_path(env, side.file.raw())?;
+        load_record(env, locked, ino, &side)?;
+        load_record(env, locked, ino, &extent)?;
+    }
+    Ok(())
 }
 
 #[inline(never)]
@@ -330,17 +432,34 @@ fn load_for_hole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece
     })
 }
 
-/// Loads what a change of `from .. to` touches in both maps. Returns how many extents there are.
+/// [`extents::may_free`] of a record that changes `all` of a file, or parts of it.
+#[inline(never)]
+fn may_free(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    gone: &Piece,
+    all: (FileBlock, FileBlock),
+) -> Result<u64> {
+    let first = match extents::lookup_loading(env, locked.inode(ino)?, all.0)? {
+        extents::At::Extent(piece) => piece.file,
+        extents::At::Hole(_) => all.0,
+    };
+    extents::may_free(env, locked, ino, gone, (first, all.1))
+}
+
+/// Loads what a change of `from .. to` touches in both maps. Returns how many runs of blocks may be
+/// free after it, at the most. `all`: what the record changes of this file, and perhaps more.
 fn load_maps(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     ino: Ino,
-    from: FileBlock,
-    to: FileBlock,
+    (from, to): (FileBlock, FileBlock),
+    all: (FileBlock, FileBlock),
     new: Option<&Piece>,
 ) -> Result<u64> {
     let mut at = FileBlock::new(from.raw().saturating_sub(1));
-    let mut extents = 1u64;
+    let mut runs = 1u64;
     loop {
         let inode = locked.inode(ino)?;
         let Some(piece) = extents::next_loading(env, inode, at)? else {
@@ -350,7 +469,13 @@ fn load_maps(
             break;
         }
         inode.load_path(env, piece.file.raw())?;
-        extents = extents.saturating_add(1);
+        if let Some(gone) = piece.clip(from, to) {
+            let more = match gone.may_be_shared() {
+                true => may_free(env, locked, ino, &gone, all)?,
+                false => 1,
+            };
+            runs = runs.saturating_add(more);
+        }
         load_record(env, locked, ino, &piece)?;
         if let Some(right) = piece.clip(to, FileBlock::END) {
             load_record(env, locked, ino, &right)?;
@@ -362,7 +487,7 @@ fn load_maps(
     if let Some(piece) = new {
         load_record(env, locked, ino, piece)?;
     }
-    Ok(extents)
+    Ok(runs)
 }
 
 fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result {
@@ -403,17 +528,22 @@ fn need(
     let mut fork = 0;
     if grows.fork > 0 {
         // A fork that leaves the inode item begins with a root of its own.
-        fork = grows
-            .fork
-            .saturating_mul(count(inode.root().need()))
-            .saturating_add(1);
+        fork = match grows.many {
+            true => inode.root().need_many(grows.fork),
+            false => grows.fork.saturating_mul(count(inode.root().need())),
+        }
+        .saturating_add(1);
         inode.reserve_frames(fork)?;
     }
     let items = group.need(0, grows.items);
     tally.add(group.number(), items.saturating_add(fork))?;
     if grows.rmap > 0 {
         for group in locked.groups() {
-            tally.add(group.number(), group.need(grows.rmap, 0))?;
+            let places = match grows.many {
+                true => group.need_many(grows.rmap),
+                false => group.need(grows.rmap, 0),
+            };
+            tally.add(group.number(), places)?;
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ pub struct Written {
 
 impl State<'_> {
     /// Takes a run of at most `want` blocks: behind `goal`, or in the group of `ino`, or anywhere.
-    fn allocate(
+    pub(super) fn allocate(
         &mut self,
         ino: Ino,
         want: Blocks,
@@ -56,7 +56,13 @@ impl State<'_> {
     }
 
     /// Publishes `pieces`, and gives their blocks back if that fails.
-    fn publish(&mut self, ino: Ino, pieces: &[Piece], attr: &SetAttr, reserved: bool) -> Result {
+    pub(super) fn publish(
+        &mut self,
+        ino: Ino,
+        pieces: &[Piece],
+        attr: &SetAttr,
+        reserved: bool,
+    ) -> Result {
         let mut owners = |state: &mut Self| {
             let mut who = Owners::default();
             who.add_inode(ino)?;
@@ -128,25 +134,22 @@ impl State<'_> {
             Ok((around.at, goal, inode.size()))
         })?;
         let wanted = FileSize::new(offset.saturating_add(count(bytes.len()))).end_block();
-        let (piece, fresh) = match found {
-            At::Extent(piece) => (piece, piece.is_unwritten()),
-            At::Hole(next) => {
-                let want = wanted
-                    .min(next)
-                    .checked_since(first)
-                    .ok_or(Error::Invalid)?;
-                let want = Blocks::new(want.raw().min(512));
-                let run = self.allocate(ino, want, goal)?;
-                let piece = Piece {
-                    file: first,
-                    start: run.start,
-                    len: run.len,
-                    flags: 0,
-                };
-                (piece, true)
+        // What the write does not cover comes from there.
+        let mut old = None;
+        let (piece, taken) = match found {
+            At::Extent(piece) if piece.may_be_shared() => {
+                if self.is_alone(ino, first)? {
+                    // There is no bit any more.
+                    return self.write_piece(ino, offset, bytes, time);
+                }
+                old = piece.clip(first, wanted).and_then(|old| old.start.addr());
+                let end = wanted.min(piece.end());
+                (self.fresh(ino, first, end, goal)?, true)
             }
+            At::Extent(piece) => (piece, false),
+            At::Hole(next) => (self.fresh(ino, first, wanted.min(next), goal)?, true),
         };
-        let hole = matches!(found, At::Hole(_));
+        let fresh = taken || piece.is_unwritten();
         let covered = piece.clip(first, wanted).ok_or(Error::Invalid)?;
         let start = covered.start.addr().ok_or(Error::Invalid)?;
         let skip = offset.saturating_sub(covered.file.offset().ok_or(Error::Invalid)?);
@@ -158,11 +161,15 @@ impl State<'_> {
         let done = bytes.len().min(format::units::index(room));
         let data = bytes.get(..done).unwrap_or(&[]);
         if fresh {
-            // The edges that the write does not cover read as zeroes.
-            self.zero(start, skip)?;
-            let tail = skip.saturating_add(count(done));
-            let behind = start.checked_add(tail).ok_or(Error::Invalid)?;
-            self.zero(behind, room.saturating_sub(count(done)))?;
+            let behind = skip.saturating_add(count(done));
+            let edges = [(0, skip), (behind, room.saturating_sub(count(done)))];
+            for (at, len) in edges {
+                let filled = self.edge(start, old, at, len);
+                if filled.is_err() && taken {
+                    self.give(piece.start, piece.len);
+                }
+                filled?;
+            }
         }
         let to = start.checked_add(skip).ok_or(Error::Invalid)?;
         self.env.media.write(to, data)?;
@@ -183,14 +190,43 @@ impl State<'_> {
                 flags: covered.flags & !FLAG_UNWRITTEN,
                 ..covered
             };
-            if hole && covered.len < piece.len {
+            if taken && covered.len < piece.len {
                 return Err(Error::Invalid);
             }
-            self.publish(ino, &[piece], &attr, hole)?;
+            self.publish(ino, &[piece], &attr, taken)?;
         } else {
             self.set_attr(&attr)?;
         }
         Ok(done)
+    }
+
+    /// Blocks for a file from `first` up to `end`, or for the beginning of that.
+    fn fresh(
+        &mut self,
+        ino: Ino,
+        first: FileBlock,
+        end: FileBlock,
+        goal: Option<Block>,
+    ) -> Result<Piece> {
+        let want = end.checked_since(first).ok_or(Error::Invalid)?;
+        let want = Blocks::new(want.raw().min(512));
+        let run = self.allocate(ino, want, goal)?;
+        Ok(Piece {
+            file: first,
+            start: run.start,
+            len: run.len,
+            flags: 0,
+        })
+    }
+
+    /// Fills what a write does not cover of blocks that nobody sees yet, `len` bytes at `at` from
+    /// `start`: with what was in the old blocks, or with zeroes where there were none.
+    fn edge(&mut self, start: Addr, old: Option<Addr>, at: u64, len: u64) -> Result {
+        let to = start.checked_add(at).ok_or(Error::Invalid)?;
+        match old {
+            Some(old) => self.copy(old.checked_add(at).ok_or(Error::Invalid)?, to, len),
+            None => self.zero(to, len),
+        }
     }
 
     /// Only regular files have blocks.

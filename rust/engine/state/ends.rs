@@ -64,8 +64,13 @@ impl State<'_> {
             self.zero_tail(ino, old.0)?;
             return self.set_attr(&attr);
         }
-        // Looked up before the record, so that nothing can be wanting after it.
-        let tail = self.tail(ino, size)?;
+        // Made and looked up before the record, so that nothing can be wanting after it. Where there
+        // is no space for a copy the bytes stay: who raises the size zeroes them.
+        let tail = match self.own_tail(ino, size) {
+            Ok(()) => self.tail(ino, size)?,
+            Err(Error::NoSpace) => None,
+            Err(error) => return Err(error),
+        };
         let from = size.end_block();
         let whole = self.inode(ino, |env, inode| {
             series::tail(env, inode, from, FileBlock::END)
@@ -112,8 +117,17 @@ impl State<'_> {
     /// Zeroes the last block behind the size: whoever raises the size does this first, because a
     /// crash may have come between the record of a truncation and its zeroes.
     pub(super) fn zero_tail(&mut self, ino: Ino, size: FileSize) -> Result {
+        self.own_tail(ino, size)?;
         let tail = self.tail(ino, size)?;
         self.zero_durably(tail)
+    }
+
+    /// Makes the last block the file's own, if it will be zeroed behind the size.
+    fn own_tail(&mut self, ino: Ino, size: FileSize) -> Result {
+        match self.tail(ino, size)? {
+            Some(_) => self.own(ino, FileBlock::containing(size.raw())),
+            None => Ok(()),
+        }
     }
 
     fn zero_durably(&mut self, range: Option<(Addr, u64)>) -> Result {

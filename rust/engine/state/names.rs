@@ -14,7 +14,7 @@ use format::log::SetAttr;
 use format::{Group, Ino};
 
 impl State<'_> {
-    fn two(a: Ino, b: Ino) -> Result<Owners> {
+    pub(super) fn two(a: Ino, b: Ino) -> Result<Owners> {
         let mut who = Owners::default();
         who.add_inode(a)?;
         who.add_inode(b)?;

@@ -18,6 +18,8 @@ use format::Block;
 struct Search<'s, 'a> {
     start: u64,
     end: u64,
+    /// No smaller key is shown.
+    from: Key,
     show: &'s mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
 }
 
@@ -36,10 +38,30 @@ impl<'a> Tree<'a> {
         end: u64,
         show: &mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
     ) -> Result<()> {
+        self.overlap_from(start, end, [0; 3], show)
+    }
+
+    /// [`Tree::overlap`] from the key `from` on: for who comes again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::overlap`].
+    pub fn overlap_from(
+        &self,
+        start: u64,
+        end: u64,
+        from: Key,
+        show: &mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>,
+    ) -> Result<()> {
         if self.root.is_empty() || start >= end {
             return Ok(());
         }
-        let mut search = Search { start, end, show };
+        let mut search = Search {
+            start,
+            end,
+            from,
+            show,
+        };
         self.overlap_in(self.root.block, self.root.level, Bounds::ROOT, &mut search)
             .map(|_| ())
     }
@@ -71,7 +93,11 @@ impl<'a> Tree<'a> {
         }
         // Nothing from here on begins before the end of the range.
         let stop = node.search(&[search.end, 0, 0]).unwrap_or_else(|at| at);
-        for at in 0..stop.min(node.count()) {
+        let begin = match level {
+            0 => node.search(&search.from).unwrap_or_else(|at| at),
+            _ => node.route(&search.from),
+        };
+        for at in begin..stop.min(node.count()) {
             if node.end(at).ok_or(broken(block))? <= search.start {
                 continue;
             }

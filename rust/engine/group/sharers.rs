@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who else is here: what sharing asks the reverse map.
+//!
+//! # Cost
+//!
+//! One question finds the *first* other record in key order and goes no further. The tree is an
+//! interval tree, so that takes one way down, whatever the number of records that hold the block.
+//! What goes on asks again behind the end of what was found, and passes over all that lies within
+//! it: as many questions as there are pieces with different answers.
+//!
+//! # Locking
+//!
+//! The group's lock. All of these load the nodes that they need; who planned with one of them finds
+//! them loaded when the record is applied.
+
+use super::GroupObject;
+use crate::env::Env;
+use crate::error::{Check, Error, Result};
+use crate::tree::Key;
+use core::ops::ControlFlow;
+use format::rmap::{Owner, Value};
+use format::{Block, Blocks};
+use zerocopy::FromBytes;
+
+/// Pieces of a run with different fates that are looked at in search of one that is alone, before
+/// the search takes less than it could have.
+const STEPS: usize = 16;
+
+/// A record of the reverse map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The first block that it holds.
+    pub start: Block,
+    /// How many.
+    pub len: Blocks,
+    /// Who it is.
+    pub owner: Owner,
+    /// They are allocated and read as zeroes.
+    pub unwritten: bool,
+}
+
+/// Decodes a record.
+fn holder(key: Key, value: &[u8]) -> Result<Holder> {
+    let [start, who, offset] = key;
+    let start = Block::new(start);
+    let bad = Check::RmapRecord.block(start);
+    let value = Value::read_from_bytes(value).map_err(|_| bad)?;
+    Ok(Holder {
+        start,
+        len: Blocks::new(value.len.get().into()),
+        owner: Owner::from_raw(who, offset).ok_or(bad)?,
+        unwritten: value.flags.get() & format::rmap::FLAG_UNWRITTEN != 0,
+    })
+}
+
+impl GroupObject {
+    /// The first record in key order that holds a block of `at .. end` and is not passed over: the
+    /// blocks of the range that it holds, as first and one past the last. Nobody that is not passed
+    /// over holds a block of the range before them.
+    ///
+    /// # Errors
+    ///
+    /// What loading nodes returns; [`Check::RmapRecord`].
+    #[inline(never)]
+    pub(crate) fn other(
+        &mut self,
+        env: &dyn Env,
+        at: Block,
+        end: Block,
+        pass: &mut dyn FnMut(&Holder) -> bool,
+    ) -> Result<Option<(Block, Block)>> {
+        self.rmap_mut().loading(env, |tree| {
+            let mut found = None;
+            let mut bad = Ok(());
+            tree.overlap(at.raw(), end.raw(), &mut |key, value| {
+                match holder(key, value) {
+                    Err(error) => bad = Err(error),
+                    Ok(holder) if pass(&holder) => return ControlFlow::Continue(()),
+                    Ok(holder) => {
+                        let stop = holder.start.checked_add(holder.len).unwrap_or(end);
+                        found = Some((holder.start.max(at), stop.min(end)));
+                    }
+                }
+                ControlFlow::Break(())
+            })?;
+            bad?;
+            Ok(found)
+        })
+    }
+
+    /// Calls `f` with every run of `start .. start + len` that only records that are passed over
+    /// hold.
+    ///
+    /// # Errors
+    ///
+    /// As `other`, and those of `f`.
+    pub(crate) fn each_unheld(
+        &mut self,
+        env: &dyn Env,
+        start: Block,
+        len: Blocks,
+        pass: &mut dyn FnMut(&Holder) -> bool,
+        f: &mut dyn FnMut(&mut Self, Block, Blocks) -> Result,
+    ) -> Result {
+        let end = start.checked_add(len);
+        let end = end.ok_or(Check::RmapRecord.block(start))?;
+        let mut at = start;
+        while at < end {
+            let (from, to) = self.other(env, at, end, pass)?.unwrap_or((end, end));
+            if let Some(run) = from.checked_since(at).filter(|run| run.raw() > 0) {
+                f(self, at, run)?;
+            }
+            // A record has a length: else this went in circles.
+            at = match to > at {
+                true => to,
+                false => return Err(Check::RmapRecord.block(at)),
+            };
+        }
+        Ok(())
+    }
+
+    /// Of the extent of `owner` that holds `start .. start + len`, the blocks around `at` that no
+    /// other file holds, and no other place of the same file: first and one past the last. `None`
+    /// if somebody else holds `at`. Media that failed are nobody.
+    ///
+    /// # Errors
+    ///
+    /// As `other`; [`Error::Invalid`] if `at` is not within.
+    pub fn alone(
+        &mut self,
+        env: &dyn Env,
+        (start, len): (Block, Blocks),
+        owner: Owner,
+        at: Block,
+    ) -> Result<Option<(Block, Block)>> {
+        let end = start.checked_add(len).filter(|end| at < *end);
+        let end = end.filter(|_| start <= at).ok_or(Error::Invalid)?;
+        let mut pass = |holder: &Holder| {
+            holder.owner == Owner::Bad || (holder.owner == owner && holder.start == start)
+        };
+        let mut from = start;
+        for _ in 0..STEPS {
+            let Some((first, behind)) = self.other(env, from, end, &mut pass)? else {
+                return Ok(Some((from, end)));
+            };
+            if first > at {
+                return Ok(Some((from, first)));
+            }
+            if behind > at {
+                return Ok(None);
+            }
+            from = behind;
+        }
+        Ok(match self.other(env, at, end, &mut pass)? {
+            None => Some((at, end)),
+            Some((first, _)) if first > at => Some((at, first)),
+            Some(_) => None,
+        })
+    }
+
+    /// Fills `out` with the records that hold a block of `start .. end`, in key order, from the
+    /// key `from` on (all zero for the first call). Returns how many there are, and where to go on
+    /// if there may be more.
+    ///
+    /// # Errors
+    ///
+    /// As `other`.
+    #[inline(never)]
+    pub fn holders(
+        &mut self,
+        env: &dyn Env,
+        (start, end): (Block, Block),
+        from: Key,
+        out: &mut [Holder],
+    ) -> Result<(usize, Option<Key>)> {
+        self.rmap_mut().loading(env, |tree| {
+            let mut count = 0usize;
+            let mut more = None;
+            let mut bad = Ok(());
+            tree.overlap_from(start.raw(), end.raw(), from, &mut |key, value| {
+                let Some(slot) = out.get_mut(count) else {
+                    more = Some(key);
+                    return ControlFlow::Break(());
+                };
+                match holder(key, value) {
+                    Ok(holder) => *slot = holder,
+                    Err(error) => {
+                        bad = Err(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                count = count.saturating_add(1);
+                ControlFlow::Continue(())
+            })?;
+            bad?;
+            Ok((count, more))
+        })
+    }
+}
