@@ -121,7 +121,7 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
 }
 
 static TABLE: [Attribute<Mount>;
-    25 + cfg!(FERROX_HOLDS) as usize + 2 * cfg!(FERROX_PARK) as usize] = [
+    26 + cfg!(FERROX_HOLDS) as usize + 2 * cfg!(FERROX_PARK) as usize] = [
     #[cfg(FERROX_PARK)]
     Attribute::writable(c"park", |m, out| m.park.seats(out), Mount::order),
     #[cfg(FERROX_PARK)]

@@ -12,6 +12,7 @@ use format::inode::{Core, S_IFLNK};
 use format::{Block, FileBlock, Group, Ino};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What a comparison says: nothing, or what is different.
 pub type Verdict<T = ()> = Result<T, String>;
@@ -236,10 +237,46 @@ pub fn others(state: &mut State<'_>, model: &Model, file: u64) -> Verdict {
     Ok(())
 }
 
+/// Blocks of the device that files have: each once.
+pub fn used(state: &mut State<'_>, model: &Model) -> Verdict<u64> {
+    let mut runs = Vec::new();
+    for (ino, node) in &model.nodes {
+        let mut at = FileBlock::new(0);
+        while node.is_file() {
+            let next = state.inode(Ino::new(*ino), |env, inode| {
+                extents::next_loading(env, inode, at)
+            });
+            let Some(piece) = told(next, "extent")? else {
+                break;
+            };
+            at = piece.end();
+            let start = piece.start.raw();
+            runs.push((start, start + piece.len.raw()));
+        }
+    }
+    runs.sort_unstable();
+    let (mut blocks, mut end) = (0, 0);
+    for (from, to) in runs {
+        blocks += to.max(end) - from.max(end);
+        end = end.max(to);
+    }
+    Ok(blocks)
+}
+
 /// Space is in files, in the fixed parts, in node chunks, or free. Returns the blocks of chunks.
-pub fn space(state: &State<'_>, model: &Model) -> Verdict<u64> {
+///
+/// Files have as many blocks as the model says, but for the last ones of files that end within a
+/// block: who cuts a file there and finds no space for a copy goes on sharing it; and who made one
+/// because he wanted to make the file longer, and then could not, has it.
+pub fn space(state: &mut State<'_>, model: &Model) -> Verdict<u64> {
     let total = state.geometry().blocks.raw();
-    let known = model.blocks() + state.geometry().fixed_blocks().raw() + state.free().raw();
+    let (used, should) = (used(state, model)?, model.blocks());
+    let partial = |node: &&Arc<Node>| node.size % BLOCK != 0;
+    let less = model.nodes.values().filter(partial).count() as u64;
+    if used > should + less || used + less < should {
+        return Err(format!("files have {used} blocks, not {should}"));
+    }
+    let known = used + state.geometry().fixed_blocks().raw() + state.free().raw();
     match total.checked_sub(known) {
         Some(chunks) if chunks % 16 == 0 => Ok(chunks),
         Some(chunks) => Err(format!("{chunks} blocks of chunks is no multiple of 16")),

@@ -314,6 +314,8 @@ fn is_strict(op: &Op, before: &Model, records: u64) -> bool {
             let mut there = node.blocks.range(blocks);
             there.all(|(_, slot)| *slot == Slot::Unwritten)
         }
+        // In blocks of its own, whatever was there.
+        Op::CowWrite { .. } => true,
         _ => true,
     };
     records <= 1 && fresh

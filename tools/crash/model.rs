@@ -7,15 +7,18 @@
 //! [`crate::compare`] wants to see no difference.
 //!
 //! Nodes and pages are shared between clones, so that a model can be kept for the moment before
-//! every operation.
+//! every operation. Blocks that files of one model share are copies, as to their bytes; that they are
+//! one block shows in that they are one page ([`Model::blocks`]).
 
 use engine::error::Error;
 use engine::plan::Existing;
+use engine::sharing::Twin;
 use format::dirent::NAME_MAX;
 use format::inode::{FLAGS_KNOWN, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TARGET_MAX};
 use format::log::{self, SetAttr};
 use format::{FileSize, Ino};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a block.
@@ -124,7 +127,19 @@ impl Node {
         self.ctime = time;
     }
 
+    /// Whoever raises the size zeroes the rest of the last block, in a block of the file's own.
+    fn own_tail(&mut self) {
+        let last = self.size / BLOCK;
+        if let (true, Some(Slot::Data(page))) = (self.size % BLOCK != 0, self.blocks.get_mut(&last))
+        {
+            *page = Arc::new(**page);
+        }
+    }
+
     fn truncate(&mut self, size: u64, time: u64) {
+        if size >= self.size {
+            self.own_tail();
+        }
         if size < self.size {
             self.blocks.split_off(&size.div_ceil(BLOCK));
             let within = (size % BLOCK) as usize;
@@ -203,9 +218,37 @@ impl Model {
         Arc::make_mut(self.nodes.get_mut(&ino).expect("an inode of the model"))
     }
 
-    /// Data blocks of all files.
+    /// Data blocks of all files: each counts once, however many places of files it is in.
     pub fn blocks(&self) -> u64 {
-        self.nodes.values().map(|n| n.blocks.len() as u64).sum()
+        let mut pages = BTreeSet::new();
+        let mut unwritten = 0;
+        for slot in self.nodes.values().flat_map(|node| node.blocks.values()) {
+            match slot {
+                Slot::Unwritten => unwritten += 1,
+                Slot::Data(page) => {
+                    pages.insert(Arc::as_ptr(page) as usize);
+                }
+            }
+        }
+        pages.len() as u64 + unwritten
+    }
+
+    /// Whether all blocks of a range of a file are there, and each of them is somewhere else too,
+    /// outside of the range.
+    pub fn is_shared(&self, ino: u64, blocks: Range<u64>) -> bool {
+        let Ok(node) = self.node(ino) else {
+            return false;
+        };
+        let inside = |who: u64, at: u64| who == ino && blocks.contains(&at);
+        blocks.clone().all(|at| match node.blocks.get(&at) {
+            Some(Slot::Data(page)) => self.nodes.iter().any(|(who, node)| {
+                let same =
+                    |slot: &Slot| matches!(slot, Slot::Data(other) if Arc::ptr_eq(page, other));
+                let mut blocks = node.blocks.iter();
+                blocks.any(|(at, slot)| !inside(*who, *at) && same(slot))
+            }),
+            _ => false,
+        })
     }
 
     /// Inodes without a name.
@@ -468,7 +511,11 @@ impl Model {
         if data.is_empty() {
             return Ok(());
         }
-        self.file(ino)?.write(offset, data, time);
+        let node = self.file(ino)?;
+        if offset > node.size {
+            node.own_tail();
+        }
+        node.write(offset, data, time);
         Ok(())
     }
 
@@ -488,8 +535,64 @@ impl Model {
             });
         }
         if let Some(size) = size {
+            if size > node.size {
+                node.own_tail();
+            }
             node.size = size;
             node.ctime = time;
+        }
+    }
+
+    /// Whether [`Model::share`] may come.
+    pub fn may_share(&self, twin: &Twin) -> Result<(), Error> {
+        let (source, to) = (self.node(twin.source.raw())?, self.node(twin.ino.raw())?);
+        let meets = twin.source == twin.ino
+            && twin.at.raw() < twin.to.raw() + twin.len.raw()
+            && twin.to.raw() < twin.at.raw() + twin.len.raw();
+        match meets || !source.is_file() || !to.is_file() {
+            true => Err(Error::Invalid),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes the first `done` blocks of a twin what the source has; preallocated ones are holes. The
+    /// size is then at least that of them, as far as it should ever be.
+    pub fn share(&mut self, twin: &Twin, size: u64, done: u64, time: u64) {
+        let at = twin.at.raw();
+        if size > self.nodes[&twin.ino.raw()].size {
+            self.change(twin.ino.raw()).own_tail();
+        }
+        let source = self.nodes[&twin.source.raw()].clone();
+        let node = self.change(twin.ino.raw());
+        for n in 0..done {
+            let to = twin.to.raw() + n;
+            match source.blocks.get(&(at + n)) {
+                Some(Slot::Data(page)) => {
+                    node.blocks.insert(to, Slot::Data(page.clone()));
+                }
+                _ => {
+                    node.blocks.remove(&to);
+                }
+            }
+        }
+        if done > 0 {
+            let end = match done == twin.len.raw() {
+                true => size,
+                false => size.min((twin.to.raw() + done) * BLOCK),
+            };
+            node.size = node.size.max(end);
+            node.mtime = time;
+            node.ctime = time;
+        }
+    }
+
+    /// Gives a file pages of its own in these blocks.
+    pub fn unshare(&mut self, ino: u64, blocks: Vec<u64>) {
+        let node = self.change(ino);
+        for at in blocks {
+            if let Some(Slot::Data(page)) = node.blocks.get_mut(&at) {
+                *page = Arc::new(**page);
+            }
         }
     }
 

@@ -160,7 +160,7 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
             drop(state.take());
             negatives.clear();
             let mut fresh = mount(ram, &model, &mut seen).map_err(|what| tell(what, &last))?;
-            if compare::space(&fresh, &model) != space {
+            if compare::space(&mut fresh, &model) != space {
                 return Err(tell("the blocks of chunks changed".into(), &last));
             }
             // Replay puts nodes where the operations did: a chunk that was empty is empty.

@@ -11,12 +11,13 @@ mod act;
 mod draw;
 mod negative;
 
-pub use act::{act, act_told, Did};
+pub use act::{act, act_told, covered, Did};
 pub use draw::{draw, Taste};
 pub use negative::{look, Negatives};
 
 use crate::model::New;
 use engine::plan::Existing;
+use engine::sharing::Twin;
 use format::log::SetAttr;
 
 /// One operation.
@@ -54,6 +55,25 @@ pub enum Op {
         offset: u64,
         len: usize,
         fill: u64,
+    },
+    /// A write over blocks that others have too, all of them.
+    CowWrite {
+        ino: u64,
+        offset: u64,
+        len: usize,
+        fill: u64,
+    },
+    /// A range of a file becomes the twin of a range.
+    Share {
+        twin: Twin,
+        /// The size that the file has at least then.
+        size: u64,
+    },
+    /// A file gets blocks of its own.
+    Unshare {
+        ino: u64,
+        from: u64,
+        to: u64,
     },
     Truncate {
         ino: u64,
@@ -97,6 +117,9 @@ impl Op {
         !matches!(
             self,
             Self::Write { .. }
+                | Self::CowWrite { .. }
+                | Self::Share { .. }
+                | Self::Unshare { .. }
                 | Self::Truncate { .. }
                 | Self::Preallocate { .. }
                 | Self::Punch { .. }
@@ -109,7 +132,10 @@ impl Op {
     /// The file that it changes in more than one step.
     pub fn file(&self) -> Option<u64> {
         match self {
+            Self::Share { twin, .. } => Some(twin.ino.raw()),
             Self::Write { ino, .. }
+            | Self::CowWrite { ino, .. }
+            | Self::Unshare { ino, .. }
             | Self::Truncate { ino, .. }
             | Self::Preallocate { ino, .. }
             | Self::Punch { ino, .. }

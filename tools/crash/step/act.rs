@@ -7,11 +7,13 @@ use crate::compare::{self, words, Verdict};
 use crate::model::{Model, BLOCK};
 use engine::dir::Vacancy;
 use engine::error::Error;
+use engine::extents::{self, At};
 use engine::group::Keep;
 use engine::plan::{NewInode, NewName};
 use engine::state::State;
 use format::log::{self, SetAttr};
-use format::{FileBlock, FileSize, Group, Ino};
+use format::{Blocks, FileBlock, FileSize, Group, Ino};
+use std::ops::Range;
 
 /// What an operation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,12 +151,36 @@ fn both(
             let is = state.set_attr(attr);
             atomic(model, is, |model| model.set_attr(attr)).map(end)
         }
+        Op::CowWrite {
+            ino, offset, len, ..
+        } if !model.is_shared(*ino, covered(*offset, *len)) => {
+            // It was drawn for another state.
+            Err(format!("inode {ino}: not shared at {offset}, {len} bytes"))
+        }
         Op::Write {
             ino,
             offset,
             len,
             fill: seed,
+        }
+        | Op::CowWrite {
+            ino,
+            offset,
+            len,
+            fill: seed,
         } => {
+            let places = match op {
+                Op::CowWrite { .. } => match places(state, *ino, whole(model, op)) {
+                    Ok(places) => Some(places),
+                    Err(what) if what.contains("NoMemory") => {
+                        memory::fail_after(None);
+                        return Ok(Did::Wanting);
+                    }
+                    Err(what) => return Err(what),
+                },
+                _ => None,
+            };
+            let whole = whole(model, op);
             let data = fill(*seed, *len);
             let is = state.write(Ino::new(*ino), *offset, &data, time);
             let before = model.clone();
@@ -162,7 +188,38 @@ fn both(
             if did == Err(Did::Full) {
                 partial_write(state, before, model, *ino, *offset, &data, time)?;
             }
+            if let (Ok(()), Some(old)) = (did, places) {
+                let new = self::places(state, *ino, whole)?;
+                if old.iter().zip(&new).any(|(old, new)| old == new) {
+                    return Err(format!("inode {ino}: a shared block was written in place"));
+                }
+            }
             Ok(did.err().unwrap_or(Did::All))
+        }
+        Op::Share { twin, size } => {
+            let mut done = Blocks::ZERO;
+            let is = state.share(twin, Some(FileSize::new(*size)), time, &mut done);
+            match same(is, model.may_share(twin))? {
+                Ok(()) if done != twin.len => Err(format!("{done} blocks shared")),
+                Ok(()) => {
+                    model.share(twin, *size, twin.len.raw(), time);
+                    Ok(Did::All)
+                }
+                Err(Did::Full) => {
+                    model.share(twin, *size, done.raw(), time);
+                    compare::node(state, model, twin.ino.raw())?;
+                    Ok(Did::Full)
+                }
+                Err(did) => Ok(did),
+            }
+        }
+        Op::Unshare { ino, from, to } => {
+            let is = state.unshare(Ino::new(*ino), FileBlock::new(*from), FileBlock::new(*to));
+            let did = same(is, Ok(()))?;
+            // How far it came shows in nothing but where the blocks lie.
+            let blocks = *from..*to;
+            model.unshare(*ino, unshared(state, model, *ino, blocks)?);
+            Ok(end(did))
         }
         Op::Truncate { ino, size } => {
             let is = state.truncate(Ino::new(*ino), FileSize::new(*size), time);
@@ -255,6 +312,64 @@ fn both(
             Err(did) => Ok(did),
         },
     }
+}
+
+/// The file blocks in which bytes lie.
+pub fn covered(offset: u64, len: usize) -> Range<u64> {
+    offset / BLOCK..(offset + len as u64).div_ceil(BLOCK)
+}
+
+/// The blocks that a copy on write has to move: not the last of a file that ends within it, which may
+/// have been copied for an end that did not come.
+fn whole(model: &Model, op: &Op) -> Range<u64> {
+    match op {
+        Op::CowWrite {
+            ino, offset, len, ..
+        } => {
+            let blocks = covered(*offset, *len);
+            let end = model.nodes[ino].size / BLOCK;
+            blocks.start..blocks.end.min(end).max(blocks.start)
+        }
+        _ => 0..0,
+    }
+}
+
+/// Where blocks of a file lie.
+fn places(state: &mut State<'_>, ino: u64, blocks: Range<u64>) -> Verdict<Vec<u64>> {
+    blocks
+        .map(|at| {
+            let at = FileBlock::new(at);
+            let found = state.inode(Ino::new(ino), |env, inode| {
+                extents::lookup_loading(env, inode, at)
+            });
+            let place = match found.map_err(|error| words(&error))? {
+                At::Extent(piece) => piece.clip(at, FileBlock::END),
+                At::Hole(_) => None,
+            };
+            let place = place.ok_or_else(|| format!("inode {ino}: nothing at {at}"))?;
+            Ok(place.start.raw())
+        })
+        .collect()
+}
+
+/// The blocks of a range of a file that no other has, as far as their extents say so.
+fn unshared(
+    state: &mut State<'_>,
+    model: &Model,
+    ino: u64,
+    blocks: Range<u64>,
+) -> Verdict<Vec<u64>> {
+    let mut own = Vec::new();
+    for (at, _) in model.nodes[&ino].blocks.range(blocks) {
+        let found = state.inode(Ino::new(ino), |env, inode| {
+            extents::lookup_loading(env, inode, FileBlock::new(*at))
+        });
+        match found.map_err(|error| words(&error))? {
+            At::Extent(piece) if !piece.may_be_shared() => own.push(*at),
+            _ => {}
+        }
+    }
+    Ok(own)
 }
 
 /// Reading may want memory.
@@ -385,6 +500,9 @@ fn near(state: &mut State<'_>, model: &Model, op: &Op) -> Verdict {
         Op::SetAttr { attr } => see(state, attr.ino.get()),
         Op::Write {
             ino, offset, len, ..
+        }
+        | Op::CowWrite {
+            ino, offset, len, ..
         } => {
             see(state, *ino)?;
             let node = model.nodes[ino].clone();
@@ -409,6 +527,23 @@ fn near(state: &mut State<'_>, model: &Model, op: &Op) -> Verdict {
                 (from * BLOCK).saturating_sub(100),
                 20000,
             )
+        }
+        Op::Share { twin, .. } => {
+            see(state, twin.source.raw())?;
+            see(state, twin.ino.raw())?;
+            let node = model.nodes[&twin.ino.raw()].clone();
+            if !node.is_file() {
+                return Ok(());
+            }
+            let from = (twin.to.raw() * BLOCK).saturating_sub(5000);
+            let len = twin.len.raw().min(64) * BLOCK + 10000;
+            compare::range(state, twin.ino.raw(), &node, from, len as usize)
+        }
+        Op::Unshare { ino, from, to } => {
+            see(state, *ino)?;
+            let node = model.nodes[ino].clone();
+            let len = (to - from).min(64) * BLOCK;
+            compare::range(state, *ino, &node, from * BLOCK, len as usize)
         }
         Op::Reap { ino } => see(state, *ino),
         _ => Ok(()),

@@ -2,12 +2,13 @@
 
 //! Drawing operations at random, so that most of them find what they need and some do not.
 
-use super::Op;
+use super::{covered, Op};
 use crate::model::{Model, New, Node, BLOCK};
 use engine::plan::Existing;
+use engine::sharing::Twin;
 use format::inode::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK};
 use format::log::{self, SetAttr};
-use format::{FileBlock, FileSize, Ino};
+use format::{Blocks, FileBlock, FileSize, Ino};
 
 /// How operations are drawn.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +197,9 @@ fn new(rng: &mut fastrand::Rng) -> New {
 }
 
 fn more(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
-    Some(match rng.u32(0..20) {
+    Some(match rng.u32(0..24) {
+        20..23 => return share(model, rng, taste),
+        23 => return cow_write(model, rng, taste),
         0..8 => {
             let any = rng.u32(0..50) == 0;
             let (mut dir, _) = pick(model, rng, |n| any || n.is_dir())?;
@@ -243,7 +246,13 @@ fn more(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
                 fill: rng.u64(..),
             }
         }
-        16 | 17 => {
+        16 => {
+            return match rng.u32(0..2) {
+                0 => cow_write(model, rng, taste),
+                _ => share(model, rng, taste),
+            }
+        }
+        17 => {
             let (ino, node) = pick(model, rng, Node::is_file)?;
             let from = rng.u64(0..taste.blocks);
             let to = from + rng.u64(1..12);
@@ -269,8 +278,109 @@ fn more(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
     })
 }
 
+/// A range of a file for another, or for itself: as a rule such as the VFS lets through.
+fn share(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
+    let any = rng.u32(0..100) == 0;
+    let (source, from) = pick(model, rng, |n| any || (n.is_file() && n.size > 0))?;
+    let (ino, to) = match rng.u32(0..4) {
+        0 => (source, from),
+        _ => pick(model, rng, |n| any || n.is_file())?,
+    };
+    let room = from.size.div_ceil(BLOCK);
+    let at = match rng.u32(0..4) {
+        0 => 0,
+        _ => rng.u64(0..room.clamp(1, taste.blocks)),
+    };
+    let mut len = match rng.u32(0..4) {
+        0 => room.saturating_sub(at),
+        _ => rng.u64(1..20),
+    };
+    // Not all of a file that ends where files can end.
+    len = len.min(room.saturating_sub(at)).min(4 * taste.blocks);
+    let place = match rng.u32(0..5) {
+        0 => at,
+        1 => to.size.min(taste.blocks * BLOCK) / BLOCK,
+        _ => rng.u64(0..taste.blocks),
+    };
+    // The source's end within a block is an end of the other file, or it is left out.
+    let mut size = (place + len) * BLOCK;
+    if (at + len) * BLOCK > from.size {
+        let end = place * BLOCK + (from.size - (at * BLOCK).min(from.size));
+        if end < to.size {
+            len = len.saturating_sub(1);
+            size = (place + len) * BLOCK;
+        } else {
+            size = end;
+        }
+    }
+    if len == 0 && rng.u32(0..4) != 0 {
+        return None;
+    }
+    Some(Op::Share {
+        twin: Twin {
+            source: Ino::new(source),
+            at: FileBlock::new(at),
+            ino: Ino::new(ino),
+            to: FileBlock::new(place),
+            len: Blocks::new(len),
+        },
+        size,
+    })
+}
+
+/// A write over some of the blocks that a file has and another too.
+fn cow_write(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
+    for _ in 0..6 {
+        let (ino, node) = pick(model, rng, |n| n.is_file() && !n.blocks.is_empty())?;
+        let from = rng.u64(0..=taste.blocks);
+        let mut near = node.blocks.range(from..).chain(&node.blocks).take(8);
+        let Some((first, _)) = near.find(|(at, _)| model.is_shared(ino, **at..**at + 1)) else {
+            continue;
+        };
+        if *first > taste.blocks * 16 {
+            continue;
+        }
+        let skip = match rng.bool() {
+            true => 0,
+            false => rng.u64(0..BLOCK),
+        };
+        let offset = first * BLOCK + skip;
+        let most = rng.u64(1..6);
+        let mut end = first + 1;
+        while end < first + most && model.is_shared(ino, end..end + 1) {
+            end += 1;
+        }
+        // Behind its end only where the last block ends.
+        let end = (end * BLOCK).min(node.size.next_multiple_of(BLOCK));
+        if offset >= end || offset > node.size {
+            continue;
+        }
+        let len = match rng.bool() {
+            true => end - offset,
+            false => rng.u64(1..=end - offset),
+        };
+        let len = len as usize;
+        if !model.is_shared(ino, covered(offset, len)) {
+            continue;
+        }
+        return Some(Op::CowWrite {
+            ino,
+            offset,
+            len,
+            fill: rng.u64(..),
+        });
+    }
+    None
+}
+
 fn less(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Option<Op> {
-    Some(match rng.u32(0..20) {
+    Some(match rng.u32(0..21) {
+        20 => {
+            let (ino, _) = pick(model, rng, |n| n.is_file() && !n.blocks.is_empty())?;
+            let from = rng.u64(0..taste.blocks);
+            let to = from + rng.u64(1..20);
+            Op::Unshare { ino, from, to }
+        }
         0..7 => {
             let (dir, node) = pick(model, rng, |n| n.is_dir() && !n.entries.is_empty())?;
             let name = some_name(node, rng, taste);
