@@ -69,6 +69,11 @@ pub enum Op {
         /// The size that the file has at least then.
         size: u64,
     },
+    /// The planted mistake: a file is told that it is alone, and nobody asked.
+    TellAlone {
+        ino: u64,
+        at: u64,
+    },
     /// A file gets blocks of its own.
     Unshare {
         ino: u64,

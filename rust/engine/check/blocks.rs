@@ -25,7 +25,7 @@ struct Pass {
     dark: bool,
     /// One past the last block that any record covers.
     end_any: u64,
-    /// One past the last block that any owner has: failed media are none.
+    /// One past the last block that any owner has who should: failed media are none.
     end: u64,
     /// One past the last block of those that share with nobody.
     end_alone: u64,
@@ -176,8 +176,8 @@ impl Checker<'_> {
         let fresh = end.saturating_sub(start.max(pass.end_any));
         pass.covered = pass.covered.saturating_add(fresh);
         pass.end_any = pass.end_any.max(end);
-        if owner == Some(Owner::Bad) {
-            // Media fail beneath whoever is there.
+        if owner == Some(Owner::Bad) || !answers {
+            // Media fail beneath whoever is there; and of a record that is one too many all is said.
             return;
         }
         if start < pass.end_alone || (!shared && start < pass.end) {

@@ -17,7 +17,7 @@
 use super::GroupObject;
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
-use crate::tree::Key;
+use crate::tree::{Key, Tree};
 use core::ops::ControlFlow;
 use format::rmap::{Owner, Value};
 use format::{Block, Blocks};
@@ -54,6 +54,58 @@ fn holder(key: Key, value: &[u8]) -> Result<Holder> {
     })
 }
 
+/// What [`GroupObject::other`] looks for. A function of its own, and no result: it is called where
+/// the stack is deep already.
+#[inline(never)]
+fn first(
+    tree: &Tree<'_>,
+    (at, end): (Block, Block),
+    pass: &mut dyn FnMut(&Holder) -> bool,
+    found: &mut Option<(Block, Block)>,
+) -> Result {
+    let mut bad = Ok(());
+    tree.overlap(at.raw(), end.raw(), &mut |key, value| {
+        match holder(key, value) {
+            Err(error) => bad = Err(error),
+            Ok(holder) if pass(&holder) => return ControlFlow::Continue(()),
+            Ok(holder) => {
+                let stop = holder.start.checked_add(holder.len).unwrap_or(end);
+                *found = Some((holder.start.max(at), stop.min(end)));
+            }
+        }
+        ControlFlow::Break(())
+    })?;
+    bad
+}
+
+/// What [`GroupObject::holders`] does: how many it found, and where to go on.
+#[inline(never)]
+fn fill(
+    tree: &Tree<'_>,
+    (start, end): (Block, Block),
+    from: Key,
+    out: &mut [Holder],
+    done: &mut (usize, Option<Key>),
+) -> Result {
+    let mut bad = Ok(());
+    tree.overlap_from(start.raw(), end.raw(), from, &mut |key, value| {
+        let Some(slot) = out.get_mut(done.0) else {
+            done.1 = Some(key);
+            return ControlFlow::Break(());
+        };
+        match holder(key, value) {
+            Ok(holder) => *slot = holder,
+            Err(error) => {
+                bad = Err(error);
+                return ControlFlow::Break(());
+            }
+        }
+        done.0 = done.0.saturating_add(1);
+        ControlFlow::Continue(())
+    })?;
+    bad
+}
+
 impl GroupObject {
     /// The first record in key order that holds a block of `at .. end` and is not passed over: the
     /// blocks of the range that it holds, as first and one past the last. Nobody that is not passed
@@ -70,23 +122,12 @@ impl GroupObject {
         end: Block,
         pass: &mut dyn FnMut(&Holder) -> bool,
     ) -> Result<Option<(Block, Block)>> {
+        let mut found = None;
         self.rmap_mut().loading(env, |tree| {
-            let mut found = None;
-            let mut bad = Ok(());
-            tree.overlap(at.raw(), end.raw(), &mut |key, value| {
-                match holder(key, value) {
-                    Err(error) => bad = Err(error),
-                    Ok(holder) if pass(&holder) => return ControlFlow::Continue(()),
-                    Ok(holder) => {
-                        let stop = holder.start.checked_add(holder.len).unwrap_or(end);
-                        found = Some((holder.start.max(at), stop.min(end)));
-                    }
-                }
-                ControlFlow::Break(())
-            })?;
-            bad?;
-            Ok(found)
-        })
+            found = None;
+            first(tree, (at, end), pass, &mut found)
+        })?;
+        Ok(found)
     }
 
     /// Calls `f` with every run of `start .. start + len` that only records that are passed over
@@ -174,27 +215,11 @@ impl GroupObject {
         from: Key,
         out: &mut [Holder],
     ) -> Result<(usize, Option<Key>)> {
+        let mut done = (0, None);
         self.rmap_mut().loading(env, |tree| {
-            let mut count = 0usize;
-            let mut more = None;
-            let mut bad = Ok(());
-            tree.overlap_from(start.raw(), end.raw(), from, &mut |key, value| {
-                let Some(slot) = out.get_mut(count) else {
-                    more = Some(key);
-                    return ControlFlow::Break(());
-                };
-                match holder(key, value) {
-                    Ok(holder) => *slot = holder,
-                    Err(error) => {
-                        bad = Err(error);
-                        return ControlFlow::Break(());
-                    }
-                }
-                count = count.saturating_add(1);
-                ControlFlow::Continue(())
-            })?;
-            bad?;
-            Ok((count, more))
-        })
+            done = (0, None);
+            fill(tree, (start, end), from, out, &mut done)
+        })?;
+        Ok(done)
     }
 }

@@ -116,6 +116,19 @@ impl State<'_> {
         }
     }
 
+    /// Takes the bit from the extent that a file has at `at`, whoever else has the blocks: for tests
+    /// that plant the mistake.
+    pub fn tell_alone(&mut self, ino: Ino, at: FileBlock) -> Result {
+        let found = self.inode(ino, |env, inode| extents::lookup_loading(env, inode, at))?;
+        let At::Extent(extent) = found else {
+            return Err(Error::Invalid);
+        };
+        let piece = Piece { flags: 0, ..extent };
+        let mut attr = SetAttr::default();
+        attr.ino.set(ino.raw());
+        self.publish(ino, &[piece], &attr, false)
+    }
+
     /// Gives a file blocks of its own for all that it shares in `from .. to`.
     pub fn unshare(&mut self, ino: Ino, from: FileBlock, to: FileBlock) -> Result {
         self.regular(ino)?;

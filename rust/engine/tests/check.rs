@@ -145,6 +145,36 @@ planted! {
         bed.state.unmount().unwrap();
         edit_super(ram, |sb| sb.free.set(sb.free.get() + 1));
     };
+    rmap_overlap_with_a_sharer_that_does_not_know: RmapOverlap, |ram| {
+        flag(ram, "shared/source", 0, 0);
+    };
+    rmap_overlap_with_a_clone_that_does_not_know: RmapOverlap, |ram| {
+        flag(ram, "shared/clone", 0, 0);
+    };
+    rmap_overlap_within_a_file: RmapOverlap, |ram| flag(ram, "shared/clone", 1, 0);
+    rmap_missing_of_one_sharer: RmapMissing, |ram| {
+        let mut bed = Bed::new(ram);
+        let ino = bed.find("shared/clone");
+        let start = bed.extents(ino)[0].start.get();
+        bed.rmap(start, Owner::File(ino, FileBlock::new(0)), None, 0);
+        bed.state.unmount().unwrap();
+    };
+    rmap_extra_of_a_sharer_that_left: RmapExtra, |ram| {
+        let mut bed = Bed::new(ram);
+        let (source, ino) = (bed.find("shared/source"), bed.find("few/two"));
+        let start = bed.extents(source)[0].start.get();
+        bed.rmap(start, Owner::File(ino, FileBlock::new(50)), Some(2), 0);
+        bed.state.unmount().unwrap();
+    };
+    group_counts_of_shared_blocks_counted_twice: GroupCounts, |ram| {
+        let mut bed = Bed::new(ram);
+        let ino = bed.find("shared/clone");
+        let start = bed.extents(ino)[0].start.get();
+        bed.count(start, 0, 6);
+        bed.state.unmount().unwrap();
+        edit_super(ram, |sb| sb.free.set(sb.free.get() - 6));
+    };
+    extent_record_shared_and_unwritten: ExtentRecord, |ram| flag(ram, "shared/clone", 0, 3);
     rmap_missing: RmapMissing, |ram| {
         let mut bed = Bed::new(ram);
         let ino = bed.find("few/two");
@@ -353,6 +383,16 @@ fn item(ram: &Ram, path: &str, f: impl FnOnce(&mut format::inode::Core, &mut Vec
     bed.state.unmount().unwrap();
 }
 
+/// Gives an inline extent of the file at `path` other flags.
+fn flag(ram: &Ram, path: &str, at: usize, flags: u32) {
+    let mut bed = Bed::new(ram);
+    let ino = bed.find(path);
+    let mut list = bed.extents(ino);
+    list[at].flags.set(flags);
+    bed.set_extents(ino, &list);
+    bed.state.unmount().unwrap();
+}
+
 /// Where the inline entry of that name begins.
 fn find(rest: &[u8], name: &[u8]) -> usize {
     let found = rest.windows(name.len()).position(|bytes| bytes == name);
@@ -402,9 +442,9 @@ fn what_the_engine_makes_is_clean() {
         assert_eq!(last.0, last.1);
         assert_eq!(
             (summary.directories, summary.symlinks, summary.orphans),
-            (5, 2, 2)
+            (6, 2, 2)
         );
-        assert_eq!(summary.entries, 400 + 4 + 4 + 1 + 5);
+        assert_eq!(summary.entries, 400 + 4 + 4 + 1 + 6 + 2);
         assert_eq!(summary.free, state.free().raw());
         assert!(ram.image() == before, "a check writes nothing");
         drop(state);

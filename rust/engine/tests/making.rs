@@ -9,12 +9,13 @@ use engine::env::Env;
 use engine::group::GroupObject;
 use engine::mkfs::{mkfs, Options};
 use engine::plan::NewInode;
+use engine::sharing::Twin;
 use engine::space::FreeMap;
 use engine::state::{Mode, State};
 use engine::Error;
 use format::inode::S_IFREG;
 use format::log::SetAttr;
-use format::{Blocks, FileBlock, Group, Ino};
+use format::{Blocks, FileBlock, FileSize, Group, Ino};
 use media::Ram;
 
 const BLOCK: u64 = 4096;
@@ -32,11 +33,27 @@ fn change(state: &mut State<'_>, random: &mut fastrand::Rng, files: &[Ino]) {
     let end = FileBlock::new(from + random.u64(1..20));
     let mut attr = SetAttr::default();
     attr.ino.set(ino.raw());
-    let result = match random.u8(0..8) {
+    let result = match random.u8(0..10) {
         0..=2 => state.write(ino, from * BLOCK, &[7; 5000], 5).map(|_| ()),
         3 | 4 => state.preallocate(ino, FileBlock::new(from), end, None, 5),
         // What is there, written or not: pieces of extents, and whole ones.
         5 | 6 => state.unmap(ino, FileBlock::new(from), end, &attr, &attr),
+        7 | 8 => {
+            // Of which the one goes on to share with a third, and some are alone again.
+            let twin = Twin {
+                source: files[random.usize(..files.len())],
+                at: FileBlock::new(random.u64(0..600)),
+                ino,
+                to: FileBlock::new(from),
+                len: Blocks::new(random.u64(1..30)),
+            };
+            let size = Some(FileSize::new(5000 * BLOCK));
+            match state.share(&twin, size, 6, &mut Blocks::ZERO.clone()) {
+                // It may meet itself.
+                Err(Error::Invalid) => Ok(()),
+                other => other,
+            }
+        }
         _ => state.unmap(
             ino,
             FileBlock::new(from),

@@ -213,6 +213,10 @@ fn both(
                 Err(did) => Ok(did),
             }
         }
+        Op::TellAlone { ino, at } => {
+            let is = state.tell_alone(Ino::new(*ino), FileBlock::new(*at));
+            Ok(end(same(is, Ok(()))?))
+        }
         Op::Unshare { ino, from, to } => {
             let is = state.unshare(Ino::new(*ino), FileBlock::new(*from), FileBlock::new(*to));
             let did = same(is, Ok(()))?;

@@ -3,20 +3,21 @@
 //! Crash exploration of workloads, of mkfs, and of planted mistakes.
 
 use crash::chunky;
-use crash::compare::words;
+use crash::compare::{self, words};
 use crash::explore::{keep, workload, Depth, Event, Explorer, Ground, TASTE};
 use crash::model::{Model, New};
 use crash::run::{options, seed, setting, BEGIN};
-use crash::step::{draw, Op};
+use crash::step::{act, draw, Op};
 use engine::env::Media;
 use engine::error::{Error, MediaError};
 use engine::geometry::Geometry;
 use engine::mkfs::mkfs;
 use engine::plan::{Existing, NewInode};
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
 use format::superblock::{COPY_A, COPY_B};
-use format::{Addr, Blocks, Ino};
+use format::{Addr, Blocks, FileBlock, Ino};
 use media::{Image, Moment, Ram, Recorder};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -260,8 +261,130 @@ fn script(n: u64, model: &Model) -> Option<Event> {
             alone: true,
         },
         20 => return Some(Event::Crash),
+        21.. => return sharing(n - 21, model),
+    }))
+}
+
+/// Blocks that come to be shared, are written, and leave one file after the other.
+fn sharing(n: u64, model: &Model) -> Option<Event> {
+    let root = Ino::ROOT.raw();
+    let name = |text: &str| text.as_bytes().to_vec();
+    let ino = |text: &str| model.lookup(root, text.as_bytes()).unwrap_or(0);
+    let make = |text: &str| Op::Create {
+        dir: root,
+        name: name(text),
+        group: None,
+        new: New {
+            mode: S_IFREG | 0o600,
+            ..New::default()
+        },
+    };
+    let share = |source: u64, at: u64, to: u64, place: u64, len: u64| Op::Share {
+        twin: Twin {
+            source: Ino::new(source),
+            at: FileBlock::new(at),
+            ino: Ino::new(to),
+            to: FileBlock::new(place),
+            len: Blocks::new(len),
+        },
+        size: (place + len) * 4096,
+    };
+    let cow = |text: &str, offset: u64, len: usize| Op::CowWrite {
+        ino: ino(text),
+        offset,
+        len,
+        fill: offset ^ n,
+    };
+    let (s, t) = (ino("s"), ino("t"));
+    Some(Event::Do(match n {
+        0 => make("s"),
+        1 => Op::Write {
+            ino: s,
+            offset: 0,
+            len: 16384,
+            fill: 7,
+        },
+        2 => make("t"),
+        3 => share(s, 0, t, 0, 4),
+        4 => cow("t", 4096, 4096),
+        5 => cow("s", 100, 200),
+        6 => return Some(Event::Crash),
+        // Over blocks of which the one is shared and the other is not.
+        7 => share(s, 2, t, 0, 2),
+        8 => Op::Checkpoint,
+        // Within one file, and over a hole.
+        9 => share(t, 2, t, 6, 2),
+        10 => cow("t", 7 * 4096 - 50, 100),
+        11 => Op::Truncate {
+            ino: t,
+            size: 3 * 4096 + 100,
+        },
+        12 => Op::Truncate {
+            ino: t,
+            size: 5 * 4096,
+        },
+        13 => Op::Unshare {
+            ino: t,
+            from: 0,
+            to: 2,
+        },
+        14 => Op::Unlink {
+            dir: root,
+            name: name("s"),
+            rmdir: false,
+            alone: false,
+        },
+        15 => Op::Reap {
+            ino: *model.orphans().first()?,
+        },
+        16 => make("u"),
+        // Comes to lie where blocks became free.
+        17 => Op::Write {
+            ino: ino("u"),
+            offset: 0,
+            len: 30000,
+            fill: 8,
+        },
+        // Alone by now: in place, and told so.
+        18 => Op::Write {
+            ino: t,
+            offset: 2 * 4096 + 10,
+            len: 20,
+            fill: 9,
+        },
+        19 => share(t, 0, ino("u"), 3, 3),
+        20 => return Some(Event::Unmount),
+        21 => Op::Punch {
+            ino: ino("u"),
+            from: 4,
+            to: 6,
+        },
+        22 => return Some(Event::Crash),
         _ => return None,
     }))
+}
+
+/// The same with a planted mistake behind it: the source believes to be alone, though it is not. It
+/// writes in place, or gives blocks away that another has.
+fn forgetful(n: u64, model: &Model, end: &Op) -> Option<Event> {
+    let ino = |text: &str| model.lookup(Ino::ROOT.raw(), text.as_bytes());
+    match n {
+        0..4 => sharing(n, model),
+        4 => Some(Event::Do(Op::TellAlone {
+            ino: ino("s").ok()?,
+            at: 1,
+        })),
+        5 => Some(Event::Do(end.clone())),
+        6 => sharing(16, model),
+        // As much as was given away.
+        7 => Some(Event::Do(Op::Write {
+            ino: ino("u").ok()?,
+            offset: 0,
+            len: 16384,
+            fill: 8,
+        })),
+        _ => None,
+    }
 }
 
 /// What pends at a moment, in words: which parts of the device.
@@ -357,21 +480,27 @@ fn a_fence_left_out_is_found() {
         // Second belts. Whether the body is there is known from the header's sum, and nobody asks
         // before a copy says so; the copy that is written second is only asked where the first is
         // bad; what lies behind the end of a file is zeroed again by whoever raises its size; and
-        // nobody relies on a chunk before the record that follows, whose fence serves both.
+        // nobody relies on a chunk before the record that follows, whose fence serves both. Whether a
+        // file has blocks of its own nobody can tell before somebody stores there. And zeroes over
+        // zeroes change nothing.
         let belt = name.ends_with("body")
             || name.ends_with("copy A")
             || name.ends_with("chunk")
-            || *name == "Truncate: elsewhere";
+            || *name == "Truncate: elsewhere"
+            || *name == "Unshare: ring"
+            || name.ends_with(": ");
         assert!(belt || *found > 0, "{name}: none of {passed} found");
     }
-    // One write is in place, where the fence of its record serves too.
+    // Two writes are in place, where the fence of their record serves too; and a record that only says
+    // that a file is alone has the fence of the next.
     let missed = |[passed, found]: &[u64; 2]| if *found > 0 { *passed } else { 0 };
     let missed: u64 = table
         .iter()
-        .filter(|(n, _)| !n.contains("copy") && !n.ends_with("chunk"))
+        .filter(|(n, _)| !n.contains("copy") && !n.ends_with("chunk") && !n.ends_with("body"))
+        .filter(|(n, _)| **n != "Truncate: elsewhere")
         .map(|(_, c)| missed(c))
         .sum();
-    assert!(missed <= 1, "{missed} fences not found");
+    assert!(missed <= 3, "{missed} fences not found");
 }
 
 #[test]
@@ -379,6 +508,52 @@ fn copies_written_at_once_are_found() {
     let result = flawed(Flaw::BothCopies, &mut |_, _| {});
     let what = result.err().expect("a violation");
     assert!(what.contains("mount"), "{what}");
+}
+
+/// A sharer that believes to be alone is found: by the checker at once, and without it by what is in
+/// the files.
+#[test]
+fn a_sharer_that_was_forgotten_is_found() {
+    let ino = |model: &Model| model.lookup(Ino::ROOT.raw(), b"s").unwrap();
+    let ends: [fn(u64) -> Op; 2] = [
+        |ino| Op::Write {
+            ino,
+            offset: 4200,
+            len: 100,
+            fill: 1,
+        },
+        |ino| Op::Truncate { ino, size: 0 },
+    ];
+    for end in ends {
+        let ground = (fresh(5), Model::new(BEGIN));
+        let mut script = |n: u64, model: &Model| {
+            let end = if n > 3 { end(ino(model)) } else { end(0) };
+            forgetful(n, model, &end)
+        };
+        let found = flawed_on(ground, Flaw::None, &mut script, &mut |_, _| {});
+        let what = found.err().expect("a violation");
+        assert!(what.contains("rmap-overlap"), "{what}");
+        // The same with nobody but the reader of files.
+        let ram = Ram::from_image(fresh(5));
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        let mut model = Model::new(BEGIN);
+        let mut verdict = Ok(());
+        for n in 0.. {
+            let event = script(n, &model);
+            let Some(Event::Do(op)) = event else { break };
+            verdict = act(&mut state, &mut model, &op, BEGIN).map(|_| ());
+            let all = model.nodes.keys().copied().collect::<Vec<_>>();
+            for ino in all {
+                verdict = verdict.and_then(|()| compare::node(&mut state, &model, ino));
+            }
+            if verdict.is_err() {
+                assert!(n >= 5, "{verdict:?}");
+                break;
+            }
+        }
+        let what = verdict.expect_err("another's bytes");
+        assert!(what.contains("byte"), "{what}");
+    }
 }
 
 /// Chunks go back to data, data comes there and goes, and nodes come again.

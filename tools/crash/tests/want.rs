@@ -63,6 +63,11 @@ fn every_request_for_memory_may_fail() {
     let mut ops: Vec<Op> = (0..setting("FERROX_WANT", 50))
         .map(|_| draw(&model, &mut rng, &TASTE))
         .collect();
+    // So many of each that sharing has.
+    for kind in ["Share", "CowWrite", "Unshare"] {
+        let drawn = std::iter::repeat_with(|| draw(&model, &mut rng, &TASTE));
+        ops.extend(drawn.filter(|op| name_of(op) == kind).take(12));
+    }
     for target in [10, 300, 4000] {
         ops.push(Op::Create {
             dir: Ino::ROOT.raw(),

@@ -6,6 +6,7 @@ use engine::env::{Env, Volume};
 use engine::group::GroupObject;
 use engine::mkfs::{mkfs, Options};
 use engine::plan::NewInode;
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use engine::tree::Arena;
 use engine::{node, superblock};
@@ -14,7 +15,7 @@ use format::inode::{Core, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG};
 use format::log::Header;
 use format::rmap::Owner;
 use format::superblock::{Superblock, STATE_VALID};
-use format::{Addr, Block, Blocks, Epoch, FileBlock, Group, Ino};
+use format::{Addr, Block, Blocks, Epoch, FileBlock, FileSize, Group, Ino};
 use media::{Image, Media, Ram};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -99,6 +100,26 @@ pub(crate) fn populated(clean: bool) -> Image {
         let ino = state.create(deep, name, None, &file, &[]).unwrap();
         state.write(ino, 0, &[3; 5000], 8).unwrap();
         state.unlink(deep, name, false, 9).unwrap();
+    }
+    // Blocks of two files, and of one file twice.
+    let shared = Some(Group::new(1));
+    let dir = state.create(Ino::ROOT, b"shared", shared, &dir, &[]);
+    let dir = dir.unwrap();
+    let source = state.create(dir, b"source", None, &file, &[]).unwrap();
+    state.write(source, 0, &[5; 6 * 4096], 9).unwrap();
+    let clone = state.create(dir, b"clone", None, &file, &[]).unwrap();
+    for (source, at, ino, to, len) in [(source, 0, clone, 0, 6), (clone, 1, clone, 8, 2)] {
+        let twin = Twin {
+            source,
+            at: FileBlock::new(at),
+            ino,
+            to: FileBlock::new(to),
+            len: Blocks::new(len),
+        };
+        let size = Some(FileSize::new((to + len) * 4096));
+        state
+            .share(&twin, size, 9, &mut Blocks::ZERO.clone())
+            .unwrap();
     }
     if clean {
         state.unmount().unwrap();
