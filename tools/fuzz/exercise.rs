@@ -7,12 +7,14 @@ use engine::apply;
 use engine::dir::Entry;
 use engine::env::Media;
 use engine::error::{Check, Error, MediaError};
-use engine::group::Keep;
+use engine::group::{Holder, Keep};
 use engine::plan::{Existing, NewInode};
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
 use format::log::{self, SetAttr};
-use format::{Addr, FileBlock, FileSize, Group, Ino};
+use format::rmap::Owner;
+use format::{Addr, Block, Blocks, FileBlock, FileSize, Group, Ino};
 use media::{Image, Ram};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,12 +243,53 @@ fn perform(state: &mut State<'_>, inodes: &[u64], edit: &Edit, tally: &mut Tally
             Ok(())
         }
         14 => many(state, ino, other, rest),
-        _ => match rest & 1 {
-            0 => state.finish_truncate(ino),
-            _ => state.reap(ino),
+        _ => match rest & 7 {
+            0 | 2 => state.finish_truncate(ino),
+            1 | 3 => state.reap(ino),
+            n => share(state, n, ino, other, rest >> 3),
         },
     };
     let _ = tally.see(result);
+}
+
+/// Twins, copies, and questions about them.
+fn share(state: &mut State<'_>, n: u64, ino: Ino, other: Ino, rest: u64) -> Result<(), Error> {
+    let twin = Twin {
+        source: other,
+        at: FileBlock::new(rest % 50),
+        ino,
+        to: FileBlock::new((rest >> 8) % 70),
+        len: Blocks::new((rest >> 16) % 300),
+    };
+    let end = FileBlock::new(twin.to.raw() + twin.len.raw());
+    match n {
+        4 | 5 => {
+            let size = FileSize::new(end.raw() * 4096);
+            state.share(&twin, Some(size), 9, &mut Blocks::ZERO.clone())
+        }
+        6 => state.unshare(ino, twin.to, end),
+        _ => {
+            state.is_alone(ino, twin.to)?;
+            let group = Group::new((rest >> 32) as u32 % state.geometry().groups.max(1));
+            let start = state.env().volume().group_start(group);
+            let start = start.ok_or(Error::NotFound)?;
+            let range = (start, Block::new(start.raw() + 4000));
+            let nobody = Holder {
+                start,
+                len: Blocks::ZERO,
+                owner: Owner::Bad,
+                unwritten: false,
+            };
+            let (mut key, mut out) = (Some([0; 3]), [nobody; 8]);
+            while let Some(from) = key {
+                let told = state.group(group, |env, object| {
+                    object.holders(env, range, from, &mut out)
+                });
+                key = told?.1;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Much of one thing, so that trees grow and shrink, and space comes to its end.
@@ -325,7 +368,20 @@ fn operate(state: &mut State<'_>, inodes: &[u64], tally: &mut Tally) {
         attr.ino.set(ino.raw());
         attr.mask.set(log::SET_MTIME);
         let (from, to) = (FileBlock::new(1), FileBlock::new(40));
-        let result = match n % 6 {
+        let twin = Twin {
+            source: Ino::new(inodes[n / 2]),
+            at: from,
+            ino,
+            to: FileBlock::new(3),
+            len: Blocks::new(50),
+        };
+        let result = match n % 7 {
+            6 => state.share(
+                &twin,
+                Some(FileSize::new(53 * 4096)),
+                9,
+                &mut Blocks::ZERO.clone(),
+            ),
             0 => state.write(ino, 3000, &[2; 6000], 9).map(|_| ()),
             1 => state.truncate(ino, FileSize::new(100), 9),
             2 => state.set_attr(&attr),

@@ -27,6 +27,10 @@ use zerocopy::FromBytes;
 /// the search takes less than it could have.
 const STEPS: usize = 16;
 
+/// No record of a file is passed over so often: they are as many as one record of the log concerns,
+/// and each is met once for each question.
+const PASSED: u64 = 1 << 20;
+
 /// A record of the reverse map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -147,8 +151,18 @@ impl GroupObject {
         let end = start.checked_add(len);
         let end = end.ok_or(Check::RmapRecord.block(start))?;
         let mut at = start;
+        let mut passed = 0u64;
         while at < end {
-            let (from, to) = self.other(env, at, end, pass)?.unwrap_or((end, end));
+            let mut pass = |holder: &Holder| {
+                let over = pass(holder);
+                passed = passed.saturating_add(u64::from(over));
+                over
+            };
+            let other = self.other(env, at, end, &mut pass)?;
+            let (from, to) = other.unwrap_or((end, end));
+            if passed > PASSED {
+                return Err(Check::RmapExtra.block(at));
+            }
             if let Some(run) = from.checked_since(at).filter(|run| run.raw() > 0) {
                 f(self, at, run)?;
             }

@@ -12,9 +12,10 @@ use engine::error::Error;
 use engine::group::{Keep, SPARE};
 use engine::mkfs::mkfs;
 use engine::plan::NewInode;
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
-use format::{Group, Ino};
+use format::{Blocks, FileBlock, FileSize, Group, Ino};
 use media::{Image, Ram};
 use std::collections::BTreeMap;
 
@@ -238,6 +239,7 @@ enum Fill {
     Inodes,
     Names,
     Extents,
+    Clones,
 }
 
 fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
@@ -275,6 +277,18 @@ fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
                 Ok(ino) => state.link(first, &name(n), ino, 9),
                 Err(_) => state.create(first, &name(n), group, &new, &[]).map(|_| ()),
             },
+            // Of one file with some extents; each has the same blocks, and nodes of its own.
+            Fill::Clones => match state.lookup(first, &name(0)) {
+                Ok(source) => state
+                    .create(first, &name(n), group, &new, &[])
+                    .and_then(|ino| clone(state, source, ino, 40)),
+                Err(_) => state
+                    .create(first, &name(0), group, &new, &[])
+                    .and_then(|ino| {
+                        (0..20)
+                            .try_for_each(|n| state.write(ino, n * 8192, &[7; 10], 9).map(|_| ()))
+                    }),
+            },
             Fill::Extents => match state.lookup(first, &name(0)) {
                 Ok(ino) => state.write(ino, n * 8192, &[7; 10], 9).map(|_| ()),
                 Err(_) => state.create(first, &name(0), group, &new, &[]).map(|_| ()),
@@ -286,6 +300,19 @@ fn fill(state: &mut State<'_>, what: Fill, group: u32) -> u64 {
             Err(error) => panic!("{what:?} at {n}: {}", words(&error)),
         }
     }
+}
+
+/// Makes a file the twin of the first blocks of another.
+fn clone(state: &mut State<'_>, source: Ino, ino: Ino, blocks: u64) -> Result<(), Error> {
+    let twin = Twin {
+        source,
+        at: FileBlock::new(0),
+        ino,
+        to: FileBlock::new(0),
+        len: Blocks::new(blocks),
+    };
+    let size = Some(FileSize::new(blocks * 4096));
+    state.share(&twin, size, 9, &mut Blocks::ZERO.clone())
 }
 
 fn empty(state: &mut State<'_>, what: Fill) {
@@ -339,7 +366,13 @@ fn rest(state: &mut State<'_>) -> u64 {
 #[test]
 fn a_full_device_can_be_emptied() {
     for group_blocks in [Some(512), None] {
-        for what in [Fill::Data, Fill::Extents, Fill::Names, Fill::Inodes] {
+        for what in [
+            Fill::Data,
+            Fill::Extents,
+            Fill::Names,
+            Fill::Inodes,
+            Fill::Clones,
+        ] {
             let ram = Ram::new(16 << 20);
             mkfs(&ram, &options(16 << 20, group_blocks, 2, 5)).unwrap();
             let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
@@ -351,7 +384,13 @@ fn a_full_device_can_be_emptied() {
                 let full = state.free().raw();
                 assert!(n > 10, "{what:?}: only {n}");
                 // What else there is either still goes or fails cleanly.
-                for other in [Fill::Inodes, Fill::Names, Fill::Data, Fill::Extents] {
+                for other in [
+                    Fill::Inodes,
+                    Fill::Names,
+                    Fill::Data,
+                    Fill::Extents,
+                    Fill::Clones,
+                ] {
                     let _ = fill(&mut state, other, 0);
                 }
                 if round == 1 {
@@ -383,4 +422,68 @@ fn a_full_device_can_be_emptied() {
             }
         }
     }
+}
+
+/// On a full device a copy on write fails and leaves both files as they were; what one of them gives
+/// up is the other's alone, and can be written then; a clone costs nodes only.
+#[test]
+fn copies_on_a_full_device() {
+    let ram = Ram::new(16 << 20);
+    mkfs(&ram, &options(16 << 20, None, 2, 5)).unwrap();
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let new = NewInode {
+        mode: S_IFREG | 0o600,
+        time: 9,
+        ..NewInode::default()
+    };
+    let make = |state: &mut State<'_>, name: &[u8]| {
+        state.create(Ino::ROOT, name, None, &new, &[]).unwrap()
+    };
+    let (a, b) = (make(&mut state, b"a"), make(&mut state, b"b"));
+    state.write(a, 0, &[1; 20 * 4096], 9).unwrap();
+    clone(&mut state, a, b, 20).unwrap();
+    assert!(fill(&mut state, Fill::Data, 0) > 10);
+    // To the last block, nodes' shares included.
+    let last = make(&mut state, b"last");
+    let mut at = 0;
+    while state.write(last, at, &[3; 4096], 9).is_ok() {
+        at += 4096;
+    }
+    let read = |state: &mut State<'_>, ino| {
+        let mut out = vec![0; 20 * 4096];
+        assert_eq!(state.read(ino, 0, &mut out), Ok(out.len()));
+        out
+    };
+    for (offset, len) in [(0, 4096), (100, 100), (5 * 4096, 3 * 4096)] {
+        for ino in [a, b] {
+            let full = state.write(ino, offset, &vec![2; len], 9);
+            assert_eq!(full.map(|_| ()), Err(Error::NoSpace));
+            assert!(read(&mut state, ino) == vec![1; 20 * 4096]);
+        }
+    }
+    let all = FileBlock::new(20);
+    assert_eq!(
+        state.unshare(a, FileBlock::new(0), all),
+        Err(Error::NoSpace)
+    );
+    // To grow wants a block for the end; to shrink wants nothing.
+    state.truncate(b, FileSize::new(10 * 4096 + 50), 9).unwrap();
+    let grown = state.truncate(b, FileSize::new(15 * 4096), 9);
+    assert_eq!(grown, Err(Error::NoSpace));
+    check::full(&mut state).unwrap();
+    // Of what the one gave up the other is alone, and writes in place.
+    for n in 11..20 {
+        state.write(a, n * 4096, &[4; 4096], 9).unwrap();
+    }
+    let full = state.write(a, 10 * 4096, &[4; 4096], 9);
+    assert_eq!(full.map(|_| ()), Err(Error::NoSpace));
+    state.unlink(Ino::ROOT, b"b", false, 9).unwrap();
+    state.reap(b).unwrap();
+    state.write(a, 0, &[4; 20 * 4096], 9).unwrap();
+    assert!(read(&mut state, a) == vec![4; 20 * 4096]);
+    check::full(&mut state).unwrap();
+    drop(state);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    assert!(read(&mut state, a) == vec![4; 20 * 4096]);
+    check::full(&mut state).unwrap();
 }
