@@ -28,11 +28,13 @@
 mod chunks;
 mod give;
 mod making;
+mod parked;
 mod sharers;
 mod warm;
 
 pub use chunks::Chunks;
 pub use give::{Keep, SPARE};
+pub use parked::Parked;
 pub use sharers::Holder;
 
 use crate::checkpoint::AtCut;
@@ -46,7 +48,7 @@ use format::rmap::{Owner, Value as RmapValue};
 use format::units::{count, index, Ino};
 use format::{Block, Blocks, Epoch, Group};
 use making::Making;
-use memory::Box;
+use memory::{Box, Vec};
 use warm::{Kept, Warm};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -75,6 +77,8 @@ pub struct GroupObject {
     told: (u64, u32),
     /// The free map, while it is being made.
     making: Option<Box<Making>>,
+    /// Blocks that somebody may still look at, though a file has left them.
+    parked: Vec<Parked>,
 }
 
 /// What operations did to a group: for the books of the whole filesystem.
@@ -109,6 +113,7 @@ impl GroupObject {
             at_cut: None,
             told: (len, 0),
             making: None,
+            parked: Vec::new(),
         }
     }
 

@@ -373,10 +373,14 @@ impl Mount {
     /// Gives freed blocks back to the free maps, also to those that are being made. The group locks are still held.
     fn give_back(&self, world: &World<'_>, locked: &mut Locked<'_>, work: &mut Work) {
         while let Some((start, len)) = work.effects.freed.pop() {
-            if let Ok(group) = locked.group_of(world, start) {
+            let Ok(group) = locked.group_of(world, start) else {
+                self.give(start, len);
+                continue;
+            };
+            group.each_given(start, len, &mut |group, start, len| {
                 group.gave(start, len);
-            }
-            self.give(start, len);
+                self.give(start, len);
+            });
         }
     }
 

@@ -19,6 +19,8 @@
 //!   ([`GroupObject::gave`]) under the same hold of the group's lock;
 //! * a block behind `resume` may be marked early. That is no more than what the walk will do.
 //!
+//! Parked blocks (`parked.rs`) are marked when the map is finished.
+//!
 //! When the walk has come to the end, no record is behind `resume`, and the map is what a walk
 //! under one hold would have made at that moment. Nobody has taken blocks out of it before: they
 //! come from finished maps only, and a map is made once in a mount. So no block can be reserved and
@@ -99,7 +101,7 @@ impl GroupObject {
         for leaf in 0..leaves {
             let mut rmap = self.rmap_mut();
             let Some(stretch) = rmap.stretch(env, making.resume, leaf > 0)? else {
-                return Ok(Some(making.into_inner().map));
+                return Ok(Some(self.made(making)));
             };
             let mut pending = Pending::default();
             for at in stretch.at..stretch.leaf.count() {
@@ -110,11 +112,20 @@ impl GroupObject {
             making.map.settle(&mut pending);
             match stretch.next {
                 Some(next) => making.resume = next,
-                None => return Ok(Some(making.into_inner().map)),
+                None => return Ok(Some(self.made(making))),
             }
         }
         self.making = Some(making);
         Ok(None)
+    }
+
+    /// The map that is made. What is parked is not free, though nobody may have it.
+    fn made(&self, making: Box<Making>) -> FreeMap {
+        let mut map = making.into_inner().map;
+        for run in self.parked().iter() {
+            map.occupy(run.start, run.len);
+        }
+        map
     }
 
     /// The whole free map at once: for who has the filesystem to himself.

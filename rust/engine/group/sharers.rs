@@ -175,9 +175,26 @@ impl GroupObject {
         Ok(())
     }
 
+    /// [`GroupObject::other`], or what is parked, whichever comes first.
+    fn other_or_parked(
+        &mut self,
+        env: &dyn Env,
+        at: Block,
+        end: Block,
+        pass: &mut dyn FnMut(&Holder) -> bool,
+    ) -> Result<Option<(Block, Block)>> {
+        let parked = self.parked_in(at, end);
+        let other = self.other(env, at, end, pass)?;
+        Ok(match (parked, other) {
+            (Some(parked), Some(other)) if parked.0 < other.0 => Some(parked),
+            (Some(parked), None) => Some(parked),
+            (_, other) => other,
+        })
+    }
+
     /// Of the extent of `owner` that holds `start .. start + len`, the blocks around `at` that no
-    /// other file holds, and no other place of the same file: first and one past the last. `None`
-    /// if somebody else holds `at`. Media that failed are nobody.
+    /// other file holds, and no other place of the same file, and that nobody has parked: first and
+    /// one past the last. `None` if `at` is none of them. Media that failed are nobody.
     ///
     /// # Errors
     ///
@@ -196,7 +213,7 @@ impl GroupObject {
         };
         let mut from = start;
         for _ in 0..STEPS {
-            let Some((first, behind)) = self.other(env, from, end, &mut pass)? else {
+            let Some((first, behind)) = self.other_or_parked(env, from, end, &mut pass)? else {
                 return Ok(Some((from, end)));
             };
             if first > at {
@@ -207,7 +224,7 @@ impl GroupObject {
             }
             from = behind;
         }
-        Ok(match self.other(env, at, end, &mut pass)? {
+        Ok(match self.other_or_parked(env, at, end, &mut pass)? {
             None => Some((at, end)),
             Some((first, _)) if first > at => Some((at, first)),
             Some(_) => None,

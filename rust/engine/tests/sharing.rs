@@ -381,6 +381,48 @@ fn long_ranges_are_a_series() {
     });
 }
 
+/// A series that is cut short leaves a prefix, with the size that belongs to it.
+#[test]
+fn a_series_cut_short_leaves_a_prefix() {
+    let ram = planting::blank();
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let a = scattered(&mut state, "a", 300);
+    let b = create(&mut state, "b");
+    write(&mut state, b, 0, 3, b'b');
+    state.unmount().unwrap();
+    let image = ram.image();
+    let (mut prefixes, size) = (0, 599 * BLOCK - 50);
+    for n in 0.. {
+        let ram = Ram::from_image(image.clone());
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        let mut done = Blocks::ZERO;
+        memory::fail_after(Some(n));
+        let all = twin(a, 0, b, 0, 599);
+        let result = state.share(&all, Some(FileSize::new(size)), 9, &mut done);
+        memory::fail_after(None);
+        // What a crash would leave.
+        drop(state);
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        let has = bytes(&mut state, b);
+        let blocks = done.raw() * BLOCK;
+        assert_eq!(has.len() as u64, blocks.clamp(3 * BLOCK, size));
+        let source = bytes(&mut state, a);
+        let same = blocks.min(size) as usize;
+        let zeroes = same.saturating_sub(source.len());
+        assert!(has[..same - zeroes] == source[..same - zeroes]);
+        assert!(has[same - zeroes..same].iter().all(|byte| *byte == 0));
+        assert!(has[same..].iter().all(|byte| *byte == b'b'));
+        assert_eq!(check::all(&mut state).unwrap().to_vec(), []);
+        if result.is_ok() {
+            assert_eq!(done.raw(), 599);
+            break;
+        }
+        assert_eq!(result, Err(Error::NoMemory));
+        prefixes += u64::from(done.raw() > 0);
+    }
+    assert!(prefixes > 0);
+}
+
 #[test]
 fn one_record_takes_a_bounded_number_of_shared_blocks() {
     // Far more than one record takes, and each other block free by itself.

@@ -96,6 +96,115 @@ fn every_request_for_memory_may_fail() {
     assert!(failed > 500, "only {failed} requests failed");
 }
 
+/// The same where the other owner of a block stands far away in the reverse map: his extent begins
+/// long before it, and there are leaves in between. Whoever frees the block has to look there, and
+/// has to have looked before his record is written.
+#[test]
+fn the_other_owner_may_be_far_away() {
+    let ram = Ram::new(16 << 20);
+    mkfs(&ram, &options(16 << 20, None, 2, 7)).unwrap();
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let mut model = Model::new(BEGIN);
+    let make = |name: &str, state: &mut State<'_>, model: &mut Model| {
+        let op = Op::Create {
+            dir: Ino::ROOT.raw(),
+            name: name.into(),
+            group: None,
+            new: New {
+                mode: S_IFREG | 0o600,
+                ..New::default()
+            },
+        };
+        assert_eq!(act(state, model, &op, BEGIN), Ok(Did::All));
+        model.lookup(Ino::ROOT.raw(), name.as_bytes()).unwrap()
+    };
+    let share = |source: u64, at: u64, to: u64, place: u64, len: u64| Op::Share {
+        twin: Twin {
+            source: Ino::new(source),
+            at: FileBlock::new(at),
+            ino: Ino::new(to),
+            to: FileBlock::new(place),
+            len: Blocks::new(len),
+        },
+        size: (place + len) * 4096,
+    };
+    let [a, b, c, d, e, f] =
+        ["a", "b", "c", "d", "e", "f"].map(|name| make(name, &mut state, &mut model));
+    let mut ops = vec![
+        Op::Write {
+            ino: a,
+            offset: 0,
+            len: 100 * 4096,
+            fill: 5,
+        },
+        share(a, 0, b, 0, 100),
+        share(a, 50, c, 0, 1),
+        share(a, 60, c, 4, 2),
+    ];
+    // Leaves in between.
+    for n in 1..49 {
+        ops.extend((0..9).map(|k| share(a, n, d, 20 * n + 2 * k, 1)));
+    }
+    // And of two neighbours in a file, of which the one may be shared and the other is not; if it comes
+    // to be, the two are one.
+    ops.push(Op::Write {
+        ino: e,
+        offset: 0,
+        len: 2 * 4096,
+        fill: 8,
+    });
+    ops.extend((0..300).map(|n| share(e, 0, f, 2 * n, 1)));
+    ops.push(Op::Write {
+        ino: e,
+        offset: 4096,
+        len: 4096,
+        fill: 9,
+    });
+    for op in &ops {
+        assert_eq!(
+            act(&mut state, &mut model, op, BEGIN),
+            Ok(Did::All),
+            "{op:?}"
+        );
+    }
+    // The first owner goes, so that there is but one, with an extent from the beginning.
+    let gone = Op::Truncate { ino: a, size: 0 };
+    assert_eq!(act(&mut state, &mut model, &gone, BEGIN), Ok(Did::All));
+    check::full(&mut state).unwrap();
+    state.unmount().unwrap();
+    let image = ram.image();
+    let mut failed = 0;
+    for op in [
+        Op::Truncate { ino: c, size: 0 },
+        Op::Punch {
+            ino: c,
+            from: 0,
+            to: 5,
+        },
+        Op::CowWrite {
+            ino: c,
+            offset: 100,
+            len: 50,
+            fill: 6,
+        },
+        share(d, 20, c, 0, 5),
+        share(c, 0, d, 20, 6),
+        share(e, 1, c, 0, 1),
+        Op::Unshare {
+            ino: c,
+            from: 0,
+            to: 6,
+        },
+    ] {
+        for cold in [true, false] {
+            let told = starve(&image, &model, &op, cold);
+            failed += told.unwrap_or_else(|what| panic!("{op:?}\ncold: {cold}\n{what}"));
+        }
+    }
+    eprintln!("{failed} requests failed");
+    assert!(failed > 50);
+}
+
 /// The same of giving back chunks of nodes: some may have gone.
 #[test]
 fn giving_chunks_back_may_find_no_memory() {
