@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `fallocate(2)`: blocks for later, holes, and zeroes.
+//! `fallocate(2)`: blocks for later, blocks of one's own, holes, and zeroes.
 //!
 //! Preallocation is a series of records, each of which publishes a run of unwritten blocks; a crash
 //! or a lack of space leaves the file with some of them, which nobody can tell by reading.
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::inode::{mount, owner, times, INode};
 use crate::media::World;
 use crate::superblock::Ferrox;
-use crate::{place, truncate};
+use crate::{cow, place, truncate};
 use core::ops::Range;
 use engine::extents::{At, Piece};
 use format::extent::FLAG_UNWRITTEN;
@@ -40,7 +40,9 @@ pub(crate) fn fallocate(file: &File<Ferrox>, what: Fallocate, offset: i64, len: 
     let len = u64::try_from(len).map_err(|_| EINVAL)?;
     let range = start..start.checked_add(len).ok_or(EFBIG)?;
     let keep_size = match what {
-        Fallocate::Allocate { keep_size } | Fallocate::ZeroRange { keep_size } => keep_size,
+        Fallocate::Allocate { keep_size }
+        | Fallocate::ZeroRange { keep_size }
+        | Fallocate::Unshare { keep_size } => keep_size,
         Fallocate::PunchHole => true,
         _ => return Err(EOPNOTSUPP.into()),
     };
@@ -57,6 +59,11 @@ pub(crate) fn fallocate(file: &File<Ferrox>, what: Fallocate, offset: i64, len: 
     match what {
         Fallocate::Allocate { .. } => allocate(locked, &range)?,
         Fallocate::PunchHole => clear(locked, &range)?,
+        Fallocate::Unshare { .. } => {
+            // It allocates what is not there, as on any filesystem that has it.
+            unshare(inode, &range)?;
+            allocate(locked, &range)?;
+        }
         _ => {
             clear(locked, &range)?;
             allocate(locked, &range)?;
@@ -120,17 +127,27 @@ fn allocate_runs(inode: &INode, range: &Range<u64>) -> Result {
     Ok(())
 }
 
+/// Gives the file blocks of its own for what it shares in `range`.
+fn unshare(inode: &INode, range: &Range<u64>) -> Result {
+    let quiet = truncate::quiet(inode, range.clone())?;
+    mount(inode).stop("unshare-quiet");
+    let result = cow::unshare(inode, &quiet, range);
+    place::show_blocks(inode);
+    result
+}
+
 /// Makes `range` read as zeroes: takes its whole blocks away, and zeroes the rest where it is.
 fn clear(inode: Locked<'_, Ferrox, Exclusive>, range: &Range<u64>) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
-    let _quiet = truncate::quiet(inode.inode(), range.clone())?;
+    let quiet = truncate::quiet(inode.inode(), range.clone())?;
     mount.stop("clear-quiet");
-    let head = truncate::zero_to_block_end(mount, owner, range.start, range.end)?;
+    let head = truncate::zero_to_block_end(&inode, Some(&quiet), range.start, range.end)?;
     let from = FileSize::new(range.start).end_block();
     let to = FileBlock::containing(range.end);
     let last = range.end - range.end % BLOCK_SIZE;
     // Where both ends lie in one block, its head was all.
-    let tail = last >= range.start && truncate::zero_in_block(mount, owner, last..range.end)?;
+    let tail =
+        last >= range.start && truncate::zero_in_block(&inode, Some(&quiet), last..range.end)?;
     if head || tail {
         World::new(mount).access().fence();
     }

@@ -7,8 +7,9 @@
 //! # Ordering
 //!
 //! A store into a hole or a preallocated block finds the block zeroed, published and durable before
-//! the page is in any page table. So metadata is never behind what a `MAP_SYNC` mapping can store
-//! to, and a synchronous fault costs what a plain one costs.
+//! the page is in any page table; a store to a block that others may have too, a copy (`cow.rs`). So
+//! metadata is never behind what a `MAP_SYNC` mapping can store to, and a synchronous fault costs what
+//! a plain one costs.
 //!
 //! # Locking
 //!
@@ -16,6 +17,7 @@
 //! faults of one file may run side by side, and so may a fault and `fallocate`; who comes second is
 //! told so by a check under the map lock ([`engine::Error::Exists`]) and looks again.
 
+use crate::cow::{self, Exchange};
 use crate::error::{Error, Result};
 use crate::inode::{mount, owner, times, INode};
 use crate::media::World;
@@ -25,14 +27,13 @@ use crate::place;
 use crate::superblock::Ferrox;
 use crate::sysfs::Event;
 use crate::watch;
-use engine::extents::{self, At, Piece};
-use engine::inode::InodeObject;
+use engine::extents::{At, Piece};
 use engine::space::Run;
 use format::units::{index, HUGE_BLOCKS};
 use format::{Block, Blocks, FileBlock};
 use kernel::prelude::*;
 use vfs::error::EOPNOTSUPP;
-use vfs::iomap::{Map, Mapping, Purpose, Request};
+use vfs::iomap::{Finished, Map, Mapping, Purpose, Request};
 use vfs::mmap::{Fault, Faults, Order, Outcome};
 use vfs::pool::Counted;
 
@@ -46,7 +47,11 @@ impl Faults for Ferrox {
         let lock = inode.lock_mapping_shared();
         mount(inode).stop("fault-quiet");
         let (outcome, _) = fault.resolve(&lock, crate::file::MAP);
+        drop(lock);
         mount(inode).stop("fault-mapped");
+        if outcome.is_error() {
+            cow::clear_stale(inode, fault.range());
+        }
         if !outcome.is_error() && !outcome.is_fallback() {
             let event = match fault.order() {
                 Order::Page => Event::FaultsSmall,
@@ -67,14 +72,24 @@ pub(crate) struct Where;
 
 impl Map for Where {
     type FileSystem = Ferrox;
-    type Carried = ();
+    type Carried = KBox<Exchange>;
 
-    fn begin(inode: &INode, request: &Request) -> kernel::error::Result<Mapping> {
+    fn begin(inode: &INode, request: &Request) -> kernel::error::Result<Answer> {
         Ok(begin(inode, request)?)
+    }
+
+    fn end(inode: &INode, finished: Finished<KBox<Exchange>>) -> kernel::error::Result {
+        if let Some(exchange) = finished.carried {
+            exchange.end(inode, finished.done > 0);
+        }
+        Ok(())
     }
 }
 
-fn begin(inode: &INode, request: &Request) -> Result<Mapping> {
+/// What iomap is told, and with a copy what has to be done when its block is mapped.
+type Answer = Mapping<KBox<Exchange>>;
+
+fn begin(inode: &INode, request: &Request) -> Result<Answer> {
     let mount = mount(inode);
     mount.check_alive()?;
     let block = FileBlock::containing(request.pos);
@@ -98,7 +113,7 @@ impl From<vfs::error::Errno> for Error {
 }
 
 /// What there is, for those who change nothing.
-fn as_it_is(block: FileBlock, found: At) -> Result<Mapping> {
+fn as_it_is(block: FileBlock, found: At) -> Result<Answer> {
     match found {
         At::Extent(piece) => {
             let (pos, len, at) = bytes(&piece)?;
@@ -129,7 +144,7 @@ fn bytes(piece: &Piece) -> Result<(u64, u64, u64)> {
 }
 
 /// A store through a shared mapping: there has to be a written block, durably.
-fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
+fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Answer> {
     let (mount, owner) = (mount(inode), owner(inode));
     let want = Blocks::covering(len);
     let end = block.checked_add(want).ok_or(EFBIG)?;
@@ -137,9 +152,26 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Mapping> {
         let place::Found { at, goal, .. } = place::look(&World::new(mount), owner, block)?;
         mount.stop("store-found");
         let published = match at {
-            At::Extent(piece) if place::in_place(&piece)? => {
+            At::Extent(piece) if place::in_place(&piece) => {
                 let (pos, len, at) = bytes(&piece)?;
                 return Ok(Mapping::written(pos, len, at));
+            }
+            At::Extent(piece) if piece.may_be_shared() => {
+                if want.raw() > 1 {
+                    // One store shall not copy 2 MiB.
+                    return Err(EAGAIN.into());
+                }
+                if mount.alone(owner, block)? {
+                    continue;
+                }
+                match cow::for_store(inode, block, &piece) {
+                    Err(Error::Engine(engine::Error::Exists)) => continue,
+                    Err(error) => return Err(error),
+                    Ok((piece, exchange)) => {
+                        let (pos, len, at) = bytes(&piece)?;
+                        return Ok(Mapping::exchanged(pos, len, at).carrying(exchange));
+                    }
+                }
             }
             At::Extent(piece) => {
                 let piece = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
@@ -234,7 +266,7 @@ fn convert(inode: &INode, piece: &Piece) -> Result<Piece> {
         &[written],
         &times(inode),
         &mut |world, object| {
-            expect_same(world, object, piece)?;
+            place::expect_same(world, object, piece)?;
             zero(world, piece).map_err(|_| {
                 engine::Error::Media(engine::error::MediaError {
                     at: piece.start.addr().unwrap_or(format::Addr::new(0)),
@@ -243,12 +275,4 @@ fn convert(inode: &INode, piece: &Piece) -> Result<Piece> {
         },
     )?;
     Ok(written)
-}
-
-/// [`engine::Error::Exists`] unless the file still has all of `piece`, with the same flags.
-fn expect_same(world: &World<'_>, object: &mut InodeObject, piece: &Piece) -> engine::Result<()> {
-    match extents::lookup_loading(world, object, piece.file)? {
-        At::Extent(now) if now.clip(piece.file, piece.end()) == Some(*piece) => Ok(()),
-        _ => Err(engine::Error::Exists),
-    }
 }

@@ -5,11 +5,11 @@
 use crate::fault::Where;
 use crate::inode::{mount, INode};
 use crate::superblock::Ferrox;
-use crate::{fallocate, fsync, ioctl, read, watch, window, write};
+use crate::{fallocate, fsync, ioctl, read, share, watch, window, write};
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
 use trace::{Call, Op};
-use vfs::file::{self, Fallocate, File, Kiocb, OpFlags, Opening, Whence};
+use vfs::file::{self, Fallocate, File, Kiocb, OpFlags, Opening, Remap, Whence};
 use vfs::{iomap, mmap};
 
 /// What iomap asks of our files.
@@ -92,6 +92,18 @@ impl file::Operations for OpenFile {
             pos: start as u64,
             len: (end as u64).saturating_sub(start as u64),
             ..watch::op(Call::Fsync, file.inode(), watch::done(&result))
+        });
+        Ok(result?)
+    }
+
+    fn remap_file_range(remap: Remap<'_, Ferrox>) -> kernel::error::Result<i64> {
+        let inode = remap.target.inode();
+        let (pos, len) = (remap.target_offset as u64, remap.len as u64);
+        let result = share::remap(remap);
+        trace::op(|| Op {
+            pos,
+            len,
+            ..watch::op(Call::Share, inode, watch::done(&result))
         });
         Ok(result?)
     }

@@ -42,6 +42,14 @@ pub(crate) struct Owner {
     shelved: Atomic<bool>,
     /// With how many nodes the larder counts it.
     pub(crate) counted: Atomic<i64>,
+    /// Calls of `read(2)` that may have looked blocks up: see `cow.rs`.
+    pub(crate) readers: Atomic<u32>,
+    /// Runs of blocks that were taken from under readers of this file, and are parked.
+    pub(crate) parked: Atomic<u32>,
+    /// Faults that put a copy of a block into a mapping.
+    pub(crate) copying: Atomic<u32>,
+    /// Such a fault has failed, and may have left the old block mapped.
+    pub(crate) stale: Atomic<bool>,
 }
 
 impl Owner {
@@ -59,6 +67,10 @@ impl Owner {
             in_core: Atomic::new(false),
             shelved: Atomic::new(false),
             counted: Atomic::new(0),
+            readers: Atomic::new(0),
+            parked: Atomic::new(0),
+            copying: Atomic::new(0),
+            stale: Atomic::new(false),
         }))
     }
 
@@ -207,6 +219,8 @@ pub(crate) struct Slot {
     pub(crate) orphans: Atomic<u32>,
     /// Whether a chunk of nodes could be given back, as of the last operation.
     pub(crate) spare: Atomic<bool>,
+    /// Whether anything may be parked.
+    pub(crate) parked: Atomic<bool>,
     /// Nodes in DRAM, as of the last checkpoint, load of an inode, or look by the shrinker.
     pub(crate) nodes: Atomic<usize>,
     pub(crate) number: u32,
@@ -229,6 +243,7 @@ impl Slot {
                 free_hint: Atomic::new(free_hint),
                 orphans: Atomic::new(orphans),
                 spare: Atomic::new(spare),
+                parked: Atomic::new(false),
                 nodes: Atomic::new(nodes),
                 number: number.raw(),
             }),

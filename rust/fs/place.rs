@@ -18,7 +18,6 @@ use engine::space::Run;
 use format::inode::FLAG_TRUNCATING;
 use format::units::HUGE_BLOCKS;
 use format::{Block, Blocks, FileBlock};
-use vfs::error::EOPNOTSUPP;
 use vfs::sync::NoFs;
 
 /// What the file has at `block`. Takes the map lock for reading, and for writing only where nodes
@@ -65,6 +64,22 @@ pub(crate) fn look(world: &World<'_>, owner: &Owner, block: FileBlock) -> Result
     })
 }
 
+/// Where on the device the blocks for `block` would lie best that replace others: behind what ends
+/// before it, so that copies of neighbours become one extent. Takes the map lock for writing.
+pub(crate) fn goal_beside(
+    world: &World<'_>,
+    owner: &Owner,
+    block: FileBlock,
+) -> Result<Option<Block>> {
+    let Some(before) = block.raw().checked_sub(1) else {
+        return Ok(None);
+    };
+    let _nofs = NoFs::enter();
+    let left = extents::last_before(world, &mut owner.map.write(), FileBlock::new(before))?;
+    let left = left.filter(|left| left.end() == block);
+    Ok(left.and_then(|left| left.start.checked_add(left.len)))
+}
+
 fn goal(left: &Piece, block: FileBlock) -> Option<Block> {
     let gap = block.checked_since(left.end())?;
     let distance = if gap.raw() < HUGE_BLOCKS {
@@ -87,14 +102,10 @@ pub(crate) fn address(piece: &Piece, pos: u64) -> Result<(u64, u64)> {
     Ok(found.ok_or(engine::Error::Invalid)?)
 }
 
-/// Whether blocks are the file's alone, written, and may be stored to as they are. Blocks that may
-/// be shared are refused: nothing makes them yet.
+/// Whether blocks are the file's alone, written, and may be stored to as they are.
 #[inline]
-pub(crate) fn in_place(piece: &Piece) -> Result<bool> {
-    if piece.may_be_shared() {
-        return Err(Error::Kernel(EOPNOTSUPP.into()));
-    }
-    Ok(!piece.is_unwritten())
+pub(crate) fn in_place(piece: &Piece) -> bool {
+    !piece.is_unwritten() && !piece.may_be_shared()
 }
 
 /// Takes a run of at most `want` blocks that belong to nobody else from now on. Where there is no
@@ -134,6 +145,18 @@ pub(crate) fn expect_hole(
     match around.is_hole_to(piece.end()) {
         true => Ok(()),
         false => Err(engine::Error::Exists),
+    }
+}
+
+/// [`engine::Error::Exists`] unless the file still has all of `piece`, with the same flags.
+pub(crate) fn expect_same(
+    world: &World<'_>,
+    object: &mut InodeObject,
+    piece: &Piece,
+) -> engine::Result<()> {
+    match extents::lookup_loading(world, object, piece.file)? {
+        At::Extent(now) if now.clip(piece.file, piece.end()) == Some(*piece) => Ok(()),
+        _ => Err(engine::Error::Exists),
     }
 }
 

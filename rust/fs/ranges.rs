@@ -111,8 +111,9 @@ impl Mount {
         Ok(series::tail(&world, &mut owner.map.write(), from, to)?)
     }
 
+    /// Adds the groups that a change of `from .. to` of the file concerns.
     #[inline(never)]
-    fn add_groups(
+    pub(crate) fn add_groups(
         &self,
         owner: &Counted<Owner>,
         from: FileBlock,
@@ -133,7 +134,8 @@ impl Mount {
         Ok(())
     }
 
-    fn again<R>(&self, f: &mut dyn FnMut() -> Result<R>) -> Result<R> {
+    /// Tries again while the map changes under an operation in a way that needs another group.
+    pub(crate) fn again<R>(&self, f: &mut dyn FnMut() -> Result<R>) -> Result<R> {
         for _ in 0..TRIES {
             match f() {
                 Err(Error::Engine(engine::Error::Invalid)) => {}

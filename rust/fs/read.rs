@@ -9,8 +9,11 @@
 //!
 //! `i_rwsem`, shared, is held over the copy: whoever takes blocks away from a file holds it
 //! exclusively. The map lock is held for the look only, because the copy may fault, and a fault
-//! takes it. What a store through a mapping adds meanwhile is seen or not.
+//! takes it. What a store through a mapping adds meanwhile is seen or not. If such a store copies the
+//! block away that is being read, that block stays what it is until the read is over
+//! ([`crate::cow`]).
 
+use crate::cow::Reading;
 use crate::error::Result;
 use crate::inode::{mount, owner, INode};
 use crate::media::World;
@@ -42,6 +45,7 @@ pub(crate) fn read(iocb: &mut Kiocb<'_, Ferrox>, to: &mut IovIterDest<'_>) -> Re
             inode.lock_shared()
         };
         mount(inode).stop("read-locked");
+        let _reading = Reading::begin(inode);
         copy(inode, start, to)?
     };
     iocb.set_position(start.saturating_add(done as u64) as i64);

@@ -18,6 +18,7 @@
 //! | `checkpoints` | checkpoints that are done |
 //! | `nodes_in_dram` | not a counter: nodes that are in DRAM now |
 //! | `nodes_given_back` | nodes that went out of DRAM because the kernel was short of memory |
+//! | `copies` | blocks that were copied because others had them too |
 //! | `faults_4k`, `faults_2m` | faults that were answered with a page of that size |
 //! | `lock_holds` | how long locks were held: only in a module built to be measured |
 //! | `park`, `passed` | who waits where: only in a module built to force races ([`crate::park`]) |
@@ -47,6 +48,8 @@ pub(crate) enum Event {
     FaultsHuge,
     /// Nodes that the shrinker gave back.
     GivenBack,
+    /// Blocks that were copied on write.
+    Copies,
     /// Records of a type.
     Record(Kind),
 }
@@ -54,7 +57,7 @@ pub(crate) enum Event {
 /// Counters for [`Event`]s: kinds of records are numbered from 1.
 pub(crate) type Counters = vfs::counter::Counters<EVENTS>;
 
-const RECORDS: usize = 5;
+const RECORDS: usize = 6;
 const EVENTS: usize = RECORDS + Kind::LAST as usize + 1;
 
 impl Event {
@@ -67,6 +70,7 @@ impl Event {
             Self::FaultsSmall => 3,
             Self::FaultsHuge => 4,
             Self::GivenBack => 5,
+            Self::Copies => 6,
             Self::Record(kind) => RECORDS + usize::from(kind.raw()),
         }
     }
@@ -121,7 +125,7 @@ fn features(mount: &Mount, out: &mut Text<'_>) -> fmt::Result {
 }
 
 static TABLE: [Attribute<Mount>;
-    26 + cfg!(FERROX_HOLDS) as usize + 2 * cfg!(FERROX_PARK) as usize] = [
+    27 + cfg!(FERROX_HOLDS) as usize + 2 * cfg!(FERROX_PARK) as usize] = [
     #[cfg(FERROX_PARK)]
     Attribute::writable(c"park", |m, out| m.park.seats(out), Mount::order),
     #[cfg(FERROX_PARK)]
@@ -137,6 +141,7 @@ static TABLE: [Attribute<Mount>;
     }),
     Attribute::new(c"bytes_stored", |m, out| region(m, out, Count::BytesStored)),
     Attribute::new(c"media_errors", |m, out| region(m, out, Count::MediaErrors)),
+    Attribute::new(c"copies", |m, out| event(m, out, Event::Copies)),
     Attribute::new(c"bytes_logged", |m, out| event(m, out, Event::BytesLogged)),
     Attribute::new(c"records_replayed", |m, out| event(m, out, Event::Replayed)),
     Attribute::new(c"checkpoints", |m, out| event(m, out, Event::Checkpoints)),

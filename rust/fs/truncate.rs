@@ -19,11 +19,10 @@
 //! `i_rwsem` exclusive; shrinking holds `invalidate_lock` exclusive as well, from before the
 //! mappings go until the size is smaller.
 
-use crate::error::Result;
+use crate::cow;
+use crate::error::{Error, Result};
 use crate::inode::{mount, owner, whole, INode};
 use crate::media::World;
-use crate::mount::Mount;
-use crate::owner::Owner;
 use crate::place;
 use crate::superblock::Ferrox;
 use core::ops::Range;
@@ -36,7 +35,6 @@ use kernel::prelude::*;
 use vfs::dax;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
-use vfs::pool::Counted;
 
 /// No DAX entry is larger, or lies across a multiple of it.
 const ENTRY: u64 = 2 << 20;
@@ -71,7 +69,7 @@ pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     let old = u64::try_from(inode.size()).unwrap_or(0);
     mount.finish_truncate(owner)?;
-    if zero_to_block_end(mount, owner, old, size)? {
+    if zero_to_block_end(&inode, None, old, size)? {
         // ORDER: what becomes part of the file reads as zeroes, durably, before it does.
         World::new(mount).access().fence();
     }
@@ -84,41 +82,62 @@ pub(crate) fn grow(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
 /// Zeroes from `from` up to `to`, or to the end of the block if that comes first and `from` is not
 /// its beginning: see [`zero_in_block`].
 pub(crate) fn zero_to_block_end(
-    mount: &Mount,
-    owner: &Counted<Owner>,
+    inode: &INode,
+    quiet: Option<&Guard<'_, Ferrox, Exclusive>>,
     from: u64,
     to: u64,
 ) -> Result<bool> {
-    zero_in_block(
-        mount,
-        owner,
-        from..to.min(from.next_multiple_of(BLOCK_SIZE)),
-    )
+    let end = to.min(from.next_multiple_of(BLOCK_SIZE));
+    zero_in_block(inode, quiet, from..end)
 }
 
-/// Zeroes a range within one block, if that is a written one; not durable before a fence. Returns
-/// whether anything was stored.
+/// Zeroes a range within one block, if that is a written one. Returns whether anything was stored
+/// that is not durable before a fence. A block that others may have too is copied, durably.
 ///
-/// `i_rwsem` is held. Stores through mappings may go on: they are in no order with this.
+/// `i_rwsem` is held. With `quiet`, so is `invalidate_lock`, and the block is in no mapping; else
+/// stores through mappings may go on: they are in no order with this.
 pub(crate) fn zero_in_block(
-    mount: &Mount,
-    owner: &Counted<Owner>,
+    inode: &INode,
+    quiet: Option<&Guard<'_, Ferrox, Exclusive>>,
     range: Range<u64>,
 ) -> Result<bool> {
     let len = range.end.saturating_sub(range.start);
     if len == 0 {
         return Ok(false);
     }
-    let world = World::new(mount);
-    match place::find(&world, owner, FileBlock::containing(range.start))? {
-        At::Extent(piece) if place::in_place(&piece)? => {
+    let (mount, owner) = (mount(inode), owner(inode));
+    let find = || {
+        place::find(
+            &World::new(mount),
+            owner,
+            FileBlock::containing(range.start),
+        )
+    };
+    let mut found = find()?;
+    if matches!(found, At::Extent(piece) if piece.may_be_shared()) {
+        let alone = match quiet {
+            Some(quiet) => cow::zero(inode, quiet, &range)?,
+            None => cow::zero(inode, &quiet_block(inode, &range)?, &range)?,
+        };
+        if !alone {
+            return Ok(false);
+        }
+        found = find()?;
+    }
+    match found {
+        At::Extent(piece) if place::in_place(&piece) => {
             let (at, _) = place::address(&piece, range.start)?;
-            let zeroed = world.access().zero(at, index(len));
+            let zeroed = World::new(mount).access().zero(at, index(len));
             zeroed.map_err(kernel::error::Error::from)?;
             Ok(true)
         }
         _ => Ok(false),
     }
+}
+
+#[inline(never)]
+fn quiet_block<'a>(inode: &'a INode, range: &Range<u64>) -> Result<Guard<'a, Ferrox, Exclusive>> {
+    quiet(inode, range.clone())
 }
 
 /// Keeps faults out of the file, and takes the pages of `range` out of all mappings, written back.
@@ -162,7 +181,7 @@ fn shrink_in_steps(inode: Locked<'_, Ferrox, Exclusive>, size: u64, mut attr: Se
 fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     let (mount, owner) = (mount(&inode), owner(&inode));
     // One more than the last byte that a file can have.
-    let _quiet = quiet(inode.inode(), size..u64::MAX)?;
+    let quiet = quiet(inode.inode(), size..u64::MAX)?;
     mount.stop("shrink-quiet");
     let attr = attributes(&inode, size);
     let from = FileSize::new(size).end_block();
@@ -175,8 +194,11 @@ fn shrink(inode: Locked<'_, Ferrox, Exclusive>, size: u64) -> Result {
     }
     mount.stop("shrink-sized");
     place::show_blocks(&inode);
-    if zero_to_block_end(mount, owner, size, u64::MAX)? {
-        World::new(mount).access().fence();
+    match zero_to_block_end(&inode, Some(&quiet), size, u64::MAX) {
+        Ok(true) => World::new(mount).access().fence(),
+        // It is done, and what is behind the end will be zeroed when the file grows.
+        Ok(false) | Err(Error::Engine(engine::Error::NoSpace)) => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

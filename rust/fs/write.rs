@@ -9,6 +9,8 @@
 //!   end of the file moves, then a record with the new size.
 //! * *Fresh*, into a hole or preallocated blocks: nobody can see the blocks until a record
 //!   publishes them, and then they are durable and whole.
+//! * *Instead*, where others have the blocks too: as into a hole, but what the write leaves of its
+//!   first and last block comes from the old ones ([`dax::copy_head`]).
 //!
 //! # Ordering
 //!
@@ -31,15 +33,16 @@ use crate::media::World;
 use crate::mount::Mount;
 use crate::owner::Owner;
 use crate::superblock::Ferrox;
-use crate::{place, truncate};
+use crate::{cow, place, truncate};
 use core::ops::Range;
 use engine::extents::{At, Piece};
+use engine::inode::InodeObject;
 use format::log::{SetAttr, SET_SIZE};
 use format::units::{count, index, BLOCK_SIZE};
 use format::{Block, Blocks, FileBlock, FileSize};
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
-use vfs::dax;
+use vfs::dax::{self, Content, Edge};
 use vfs::file::Kiocb;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
@@ -94,6 +97,8 @@ struct Target {
     piece: Piece,
     /// They were taken for this, and are given back if nothing comes of it.
     taken: bool,
+    /// What the file has there now, which others may have too: in their place they come.
+    old: Option<Piece>,
 }
 
 impl Writer<'_> {
@@ -114,7 +119,7 @@ impl Writer<'_> {
                 self.mount.finish_truncate(self.owner)?;
             }
             // ORDER: the fence of the first piece makes these zeroes durable before its record.
-            truncate::zero_to_block_end(self.mount, self.owner, size, start)?;
+            truncate::zero_to_block_end(self.inode.inode(), None, size, start)?;
         }
         let mut done = 0;
         while done < left {
@@ -145,7 +150,7 @@ impl Writer<'_> {
                 place::find(&world, self.owner, FileBlock::containing(at))?
             };
             if let At::Extent(piece) = found {
-                if place::in_place(&piece)? {
+                if place::in_place(&piece) {
                     return self.in_place(&piece, at, from, most);
                 }
             }
@@ -165,6 +170,7 @@ impl Writer<'_> {
         most: usize,
     ) -> Result<usize> {
         let (to, room) = place::address(piece, at)?;
+        cow::settled(self.inode.inode(), self.no_wait)?;
         self.mount.stop("over-begin");
         let taken = {
             let world = World::new(self.mount);
@@ -213,7 +219,45 @@ impl Writer<'_> {
                 flags: 0,
             },
             taken: true,
+            old: None,
         })
+    }
+
+    /// Blocks that come in the place of `shared`, which others have too.
+    #[inline(never)]
+    fn instead(&self, shared: Piece) -> Result<Target> {
+        let goal = place::goal_beside(&World::new(self.mount), self.owner, shared.file)?;
+        let run = place::take(self.mount, self.owner, shared.len, goal)?;
+        Ok(Target {
+            piece: Piece {
+                start: run.start,
+                len: run.len,
+                flags: 0,
+                ..shared
+            },
+            taken: true,
+            old: Some(shared),
+        })
+    }
+
+    /// Takes shared blocks out of all mappings. Who has pinned one is waited for, with the lock let go:
+    /// `None`, look again.
+    #[inline(never)]
+    fn unmapped<'q>(
+        &self,
+        quiet: Guard<'q, Ferrox, Exclusive>,
+        shared: &Piece,
+    ) -> Result<Option<Guard<'q, Ferrox, Exclusive>>> {
+        let bytes = bytes(shared)?;
+        let inode = self.inode.inode();
+        if dax::has_entries(inode, bytes.clone()) {
+            if let Err(busy) = dax::break_layout(&quiet, bytes) {
+                drop(quiet);
+                busy.wait()?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(quiet))
     }
 
     /// Fills blocks that nobody sees, and publishes them.
@@ -224,10 +268,10 @@ impl Writer<'_> {
             // No lock but `i_rwsem` is held.
             let ready = dax::fault_in(from, most)?;
             self.mount.stop("fresh-faulted");
-            let quiet = self.inode.inode().lock_mapping();
+            let mut quiet = self.inode.inode().lock_mapping();
             self.mount.stop("fresh-quiet");
             let block = FileBlock::containing(at);
-            let world = World::new(self.mount);
+            let mut world = World::new(self.mount);
             let found = place::look(&world, self.owner, block)?;
             if found.truncating {
                 drop((world, quiet));
@@ -236,14 +280,28 @@ impl Writer<'_> {
             }
             let end = FileSize::new(at.saturating_add(count(ready))).end_block();
             let target = match found.at {
-                At::Extent(piece) if place::in_place(&piece)? => {
+                At::Extent(piece) if place::in_place(&piece) => {
                     // A fault was faster.
                     drop((world, quiet));
                     return self.in_place(&piece, at, from, most);
                 }
+                At::Extent(piece) if piece.may_be_shared() => {
+                    drop(world);
+                    if self.mount.alone(self.owner, block)? {
+                        continue;
+                    }
+                    let shared = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
+                    quiet = match self.unmapped(quiet, &shared)? {
+                        Some(quiet) => quiet,
+                        None => continue,
+                    };
+                    world = World::new(self.mount);
+                    self.instead(shared)?
+                }
                 At::Extent(piece) => Target {
                     piece: piece.clip(block, end).ok_or(engine::Error::Invalid)?,
                     taken: false,
+                    old: None,
                 },
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
@@ -252,7 +310,15 @@ impl Writer<'_> {
                 }
             };
             self.mount.stop("fresh-taken");
-            let taken = fill(self.mount, world.access(), &target.piece, at, from, ready);
+            let taken = fill(
+                self.mount,
+                world.access(),
+                &target,
+                self.size(),
+                at,
+                from,
+                ready,
+            );
             drop(world);
             let result = match taken {
                 Ok(0) => Ok(0),
@@ -287,8 +353,7 @@ impl Writer<'_> {
             flags: 0,
             ..piece.ok_or(engine::Error::Invalid)?
         };
-        let (first, last) = (piece.file.offset(), piece.end().offset());
-        let bytes = first.ok_or(EFBIG)?..last.unwrap_or(i64::MAX as u64);
+        let bytes = bytes(&piece)?;
         let inode = self.inode.inode();
         if dax::has_entries(inode, bytes.clone()) {
             dax::write_and_wait(inode, bytes.clone())?;
@@ -299,8 +364,11 @@ impl Writer<'_> {
         let attr = self.attributes(written.end);
         let publish = || {
             // Nobody can have come between: both locks are held.
-            self.mount
-                .publish(self.owner, &[piece], &attr, &mut |_, _| Ok(()))
+            let check = &mut |_: &World<'_>, _: &mut InodeObject| Ok(());
+            match target.old {
+                Some(_) => self.mount.replace(self.owner, &piece, &attr, None, check),
+                None => self.mount.publish(self.owner, &[piece], &attr, check),
+            }
         };
         match publish() {
             Err(Error::Engine(engine::Error::NoSpace)) => {
@@ -315,7 +383,7 @@ impl Writer<'_> {
             self.inode.set_size(written.end as i64);
         }
         self.mount.stop("fresh-sized");
-        if target.taken {
+        if target.taken && target.old.is_none() {
             // With both locks nobody else can have added or taken any.
             inode.add_blocks(piece.len.raw().saturating_mul(8));
         }
@@ -334,22 +402,43 @@ impl Writer<'_> {
     }
 }
 
-/// Copies the user's bytes to where they will be, zeroes what they leave of the first and last
-/// block, and makes all of it durable. `invalidate_lock` is held: no fault is taken. Returns
-/// how many bytes were there to copy.
+/// The bytes of a piece, in the file.
+fn bytes(piece: &Piece) -> Result<Range<u64>> {
+    let (first, last) = (piece.file.offset(), piece.end().offset());
+    Ok(first.ok_or(EFBIG)?..last.unwrap_or(i64::MAX as u64))
+}
+
+/// The block of a target in which the byte at `at` of the file lies, and what it comes in place of.
+fn edge(target: &Target, at: u64) -> Result<Edge> {
+    let block = FileBlock::containing(at);
+    let address = |piece: &Piece| {
+        let skip = block.checked_since(piece.file)?;
+        Some(piece.start.checked_add(skip)?.addr()?.raw())
+    };
+    let new = address(&target.piece).ok_or(engine::Error::Invalid)?;
+    let old = match &target.old {
+        Some(old) => Content::Block(address(old).ok_or(engine::Error::Invalid)?),
+        None => Content::Zeroes,
+    };
+    Ok(Edge { old, new })
+}
+
+/// Copies the user's bytes to where they will be, fills what they leave of the first and last block
+/// (with zeroes, or what the file has there), and makes all of it durable. `invalidate_lock` is held:
+/// no fault is taken. Returns how many bytes were there to copy.
 fn fill(
     mount: &Mount,
     access: &Access<'_>,
-    piece: &Piece,
+    target: &Target,
+    size: u64,
     at: u64,
     from: &mut IovIterSource<'_>,
     most: usize,
 ) -> Result<usize> {
-    let (to, room) = place::address(piece, at)?;
-    let head = at % BLOCK_SIZE;
+    let (to, room) = place::address(&target.piece, at)?;
     let fault = kernel::error::Error::from;
-    if head != 0 {
-        access.zero(to - head, index(head)).map_err(fault)?;
+    if at % BLOCK_SIZE != 0 {
+        dax::copy_head(access, at, size, edge(target, at)?).map_err(fault)?;
     }
     let taken = {
         let _faults = dax::NoFaults::enter();
@@ -357,10 +446,9 @@ fn fill(
         access.write_from(to, from, most).map_err(fault)?
     };
     mount.stop("fresh-copied");
-    let end = to.saturating_add(count(taken));
-    let tail = end.next_multiple_of(BLOCK_SIZE) - end;
-    if tail != 0 {
-        access.zero(end, index(tail)).map_err(fault)?;
+    let end = at.saturating_add(count(taken));
+    if end % BLOCK_SIZE != 0 {
+        dax::copy_tail(access, end, size, edge(target, end)?).map_err(fault)?;
     }
     // ORDER: durable before the record that makes the blocks part of the file.
     access.fence();

@@ -29,7 +29,8 @@
 	{ 10, "fsync" },		\
 	{ 11, "sync" },			\
 	{ 12, "free" },			\
-	{ 13, "remount" }
+	{ 13, "remount" },		\
+	{ 14, "share" }
 
 /* format::log::Kind */
 #define FERROX_RECORDS			\
@@ -43,7 +44,8 @@
 	{ 8, "free" },			\
 	{ 9, "chunk_take" },		\
 	{ 10, "chunk_give" },		\
-	{ 11, "remove" }
+	{ 11, "remove" },		\
+	{ 12, "share" }
 
 TRACE_EVENT(ferrox_op,
 	TP_PROTO(u32 dev, u32 call, u64 ino, u64 dir, u64 pos, u64 len, s64 result),

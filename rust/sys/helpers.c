@@ -464,6 +464,14 @@ HELPER(void, pmem_fence)(void)
 	pmem_wmb();
 }
 
+/* As dax_busy_page() in fs/dax.c sees it. */
+HELPER(bool, page_is_pinned)(const void *address)
+{
+	struct folio *folio = virt_to_folio(address);
+
+	return folio_ref_count(folio) != folio_mapcount(folio);
+}
+
 /* Numbers that each CPU counts for itself. */
 
 HELPER(u64 __percpu *, percpu_alloc)(size_t words)

@@ -42,6 +42,8 @@ pub enum Call {
     Free,
     /// `mount -o remount`.
     Remount,
+    /// Cloning or deduplicating; the inode is the one that gets the blocks.
+    Share,
 }
 
 /// How a call ended.

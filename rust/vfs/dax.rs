@@ -52,7 +52,7 @@ mod writeback;
 pub use compare::{compare, Comparison, Stretch};
 pub use edges::{copy_edges, copy_head, copy_tail, Content, Edge};
 pub use entry::{check_entries, entry, Entry};
-pub use layout::{break_layout, has_entries, set_size, unmap, Busy};
+pub use layout::{break_layout, has_entries, is_pinned, set_size, unmap, Busy};
 pub use remap::quiet_two;
 pub use writeback::{is_dirty, operations, write_and_wait};
 

@@ -84,6 +84,18 @@ pub fn break_layout<'a, T: Direct>(
     Ok(())
 }
 
+/// Whether anybody refers to the page at `at` of the region besides page tables: DMA, or a user of
+/// `get_user_pages()`. A page that is in no page table can get no more of them.
+///
+/// The page is one of 4 KiB: no entry of 2 MiB has it.
+pub fn is_pinned(access: &Access<'_>, at: u64) -> bool {
+    let Ok(page) = access.page(at) else {
+        return false;
+    };
+    // SAFETY: a page of the region, which is mapped while `access` exists: it has a struct page.
+    unsafe { bindings::page_is_pinned(page.cast()) }
+}
+
 /// Whether a page of `range` has a DAX entry: it was mapped at some time, and not taken out since.
 pub fn has_entries<T: FileSystem>(inode: &INode<T>, range: Range<u64>) -> bool {
     let Some((first, last)) = inclusive(&range) else {

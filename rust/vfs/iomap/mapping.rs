@@ -89,6 +89,15 @@ impl<P> Mapping<P> {
         Self::new(pos, len, What::Copied { new, old })
     }
 
+    /// They are at `at` since a moment ago, with the content that they had at another place, durably
+    /// and published; a fault is to take what the mapping has there out of all page tables and put
+    /// these in its place. The core copies the blocks onto themselves.
+    ///
+    /// For a store only. The blocks are this file's alone.
+    pub fn exchanged(pos: u64, len: u64, at: u64) -> Self {
+        Self::copied(pos, len, at, at)
+    }
+
     /// Says that metadata which is needed to find these bytes is not durable yet. A store through
     /// a `MAP_SYNC` mapping then waits for an `fsync` of the range.
     pub fn dirty(mut self) -> Self {
