@@ -47,6 +47,34 @@ def fallocate(fd, mode, start, length):
     _counted(_libc.fallocate(fd, mode, start, length))
 
 
+_FICLONE, _FICLONERANGE, _FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436
+
+
+def clone(target, source):
+    fcntl.ioctl(target, _FICLONE, source)
+
+
+def clone_range(source, at, length, target, to):
+    fcntl.ioctl(target, _FICLONERANGE, struct.pack("=qQQQ", source, at, length, to))
+
+
+def reflink(source, target):
+    """As cp --reflink=always does."""
+    one, other = os.open(source, os.O_RDONLY), os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        clone(other, one)
+    finally:
+        os.close(one), os.close(other)
+
+
+def dedupe(source, at, length, target, to):
+    """Status (0: the same, 1: different, or a negative errno) and how many bytes."""
+    buf = bytearray(struct.pack("=QQHHI", at, length, 1, 0, 0) + struct.pack("=qQQiI", target, to, 0, 0, 0))
+    fcntl.ioctl(source, _FIDEDUPERANGE, buf)
+    _, _, done, status, _ = struct.unpack_from("=qQQiI", buf, 24)
+    return status, done
+
+
 def fiemap(fd):
     """Extents as (offset, address, length, flags) in bytes."""
     rows, start = [], 0
