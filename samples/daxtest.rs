@@ -119,6 +119,9 @@ struct Mount {
     stats: Arc<Stats>,
     #[pin]
     space: Mutex<Space>,
+    /// Blocks that were copied away from while somebody had them pinned; an owner of each is counted.
+    #[pin]
+    parked: Mutex<KVec<dax::Pinned>>,
     #[pin]
     names: Mutex<Names>,
     _directory: sysfs::Directory<Stats>,
@@ -238,6 +241,7 @@ impl FileSystem for DaxTest {
                 region,
                 stats,
                 space <- new_mutex!(space),
+                parked <- new_mutex!(KVec::new()),
                 names <- new_mutex!(names),
                 _directory: directory,
             }),
@@ -256,6 +260,7 @@ impl FileSystem for DaxTest {
     fn put_super(sb: &SuperBlock<Self>) {
         let all = mem::take(&mut sb.data().get_ref().names.lock().all);
         drop(all);
+        space::sweep(sb.data().get_ref());
     }
 
     fn evict_inode(inode: &Object) {
@@ -263,6 +268,7 @@ impl FileSystem for DaxTest {
     }
 
     fn statfs(dentry: &Dentry<Self>, stat: &mut StatFs<'_>) -> Result {
+        space::sweep(dentry.super_block().data().get_ref());
         let (all, free) = dentry.super_block().data().get_ref().space.lock().count();
         stat.magic(0x6461_7874).blocks(PAGE as u32, all, free, free);
         Ok(())

@@ -464,14 +464,6 @@ HELPER(void, pmem_fence)(void)
 	pmem_wmb();
 }
 
-/* As dax_busy_page() in fs/dax.c sees it. */
-HELPER(bool, page_is_pinned)(const void *address)
-{
-	struct folio *folio = virt_to_folio(address);
-
-	return folio_ref_count(folio) != folio_mapcount(folio);
-}
-
 /* Numbers that each CPU counts for itself. */
 
 HELPER(u64 __percpu *, percpu_alloc)(size_t words)
@@ -611,6 +603,80 @@ HELPER(int, dax_entry_store)(struct address_space *mapping, pgoff_t index,
 {
 	return xa_err(xa_store_irq(&mapping->i_pages, index,
 				   xa_mk_value(value), GFP_KERNEL));
+}
+
+/*
+ * How many mappings have an entry for a page.  fs/dax.c counts them under the
+ * lock of one of these mappings, which keeps nobody out who has another: here
+ * all who count hold a mutex.  See rust/vfs/dax/sharing.rs.
+ */
+
+static DEFINE_MUTEX(ferrox_dax_sharing);
+
+HELPER(void, dax_sharing_lock)(void)
+{
+	mutex_lock(&ferrox_dax_sharing);
+}
+
+HELPER(void, dax_sharing_unlock)(void)
+{
+	mutex_unlock(&ferrox_dax_sharing);
+}
+
+/* One more, as dax_folio_make_shared() and dax_associate_entry() count it. */
+HELPER(bool, dax_page_keep)(struct address_space *mapping, unsigned long frame)
+{
+	struct folio *folio = page_folio(pfn_to_page(frame));
+	bool counted;
+
+	xa_lock_irq(&mapping->i_pages);
+	counted = !folio_test_large(folio) && (folio->mapping || folio->share);
+	if (counted) {
+		if (folio->mapping) {
+			folio->mapping = NULL;
+			folio->share = 1;
+		}
+		folio->share++;
+	}
+	xa_unlock_irq(&mapping->i_pages);
+	return counted;
+}
+
+/*
+ * One less, as dax_folio_put() counts it; but not the last one of a page that
+ * has references.  No mapping has that one, so none can be added.
+ */
+HELPER(bool, dax_page_let_go)(unsigned long frame)
+{
+	struct folio *folio = page_folio(pfn_to_page(frame));
+
+	lockdep_assert_held(&ferrox_dax_sharing);
+	if (folio->mapping || !folio->share)
+		return true;
+	if (folio->share > 1) {
+		folio->share--;
+		return true;
+	}
+	if (folio_ref_count(folio))
+		return false;
+	dax_folio_reset_order(folio);
+	return true;
+}
+
+/* dax_break_layout_final(), with the mutex where it counts. */
+HELPER(void, dax_evict)(struct inode *inode)
+{
+	struct address_space *mapping = inode->i_mapping;
+	struct page *page;
+
+	if (!dax_mapping(mapping) || mapping_empty(mapping))
+		return;
+	while ((page = dax_layout_busy_page_range(mapping, 0, LLONG_MAX)))
+		___wait_var_event(page, dax_page_is_idle(page),
+				  TASK_UNINTERRUPTIBLE, 0, 0, schedule());
+	mutex_lock(&ferrox_dax_sharing);
+	dax_delete_mapping_range(mapping, 0, LLONG_MAX);
+	mutex_unlock(&ferrox_dax_sharing);
 }
 
 /* A page of the lowest memory, and its number. */

@@ -12,7 +12,11 @@
 //! | [`read`] | shared | – | |
 //! | [`write`] | exclusive | – | |
 //! | [`zero_range`], [`zero_to_block_end`], [`unshare`] | exclusive | exclusive | layout broken before |
-//! | [`break_layout`] | – | exclusive | written back before |
+//! | [`break_layout`], [`forget_layout`] | – | exclusive | written back before |
+//! | [`quiet_two`] | exclusive, both | exclusive, both | takes the second two again where it waits |
+//! | [`compare()`] | exclusive, both | exclusive, both | layouts broken before |
+//! | [`copy_edges`] | exclusive | exclusive | |
+//! | [`entry`] | – | exclusive, or a fault's own | else it is a glance |
 //! | [`write_and_wait`], [`unmap`] | – | – | |
 //! | [`set_size`] | exclusive | – | layout of what is cut off broken before |
 //!
@@ -47,13 +51,16 @@ mod entry;
 mod layout;
 mod probe;
 mod remap;
+mod sharing;
 mod writeback;
 
 pub use compare::{compare, Comparison, Stretch};
 pub use edges::{copy_edges, copy_head, copy_tail, Content, Edge};
 pub use entry::{check_entries, entry, Entry};
-pub use layout::{break_layout, has_entries, is_pinned, set_size, unmap, Busy};
+pub use layout::{break_layout, has_entries, set_size, unmap, Busy};
 pub use remap::quiet_two;
+pub use sharing::{forget_layout, Pinned};
+pub(crate) use sharing::{Counting, Keep};
 pub use writeback::{is_dirty, operations, write_and_wait};
 
 /// A filesystem whose files are in persistent memory.

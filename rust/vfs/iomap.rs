@@ -55,10 +55,16 @@
 //! * For [`fresh`](Mapping::fresh) and [`copied`](Mapping::copied) in a write(2) it invalidates
 //!   entries of the page cache without the invalidate lock.
 
-use crate::{bindings, dax::Direct, inode::INode, pmem::PAGE};
+use crate::{
+    bindings,
+    dax::{Direct, Pinned},
+    inode::INode,
+    pmem::PAGE,
+};
 use core::marker::PhantomData;
 use kernel::types::ForeignOwnable;
 
+mod hold;
 mod mapping;
 mod report;
 mod table;
@@ -137,6 +143,9 @@ pub struct Finished<P> {
     pub at: Option<u64>,
     /// What [`Mapping::carrying`] sent along.
     pub carried: Option<P>,
+    /// The block that was copied from by a fault, if somebody has its page pinned. It is in the
+    /// mapping no more, and must be kept until it is [let go](Pinned::let_go).
+    pub pinned: Option<Pinned>,
 }
 
 /// Where the bytes of files are.

@@ -209,6 +209,13 @@ impl Region {
         (at < self.len).then_some(at)
     }
 
+    /// The number of the page frame of the byte at `at`.
+    pub(crate) fn frame_of(&self, at: u64) -> Option<kernel::ffi::c_ulong> {
+        let frame = self.first_frame.checked_add(at / PAGE)?;
+        // LOSSLESS: a long has 64 bits here.
+        (at < self.len).then_some(frame as kernel::ffi::c_ulong)
+    }
+
     /// Whether the driver still writes caches back when `fs/dax.c` asks it to. It can be switched
     /// off (`/sys/block/*/dax/write_cache`) under a mount, and then what is stored through
     /// mappings is not made durable by `fsync`.

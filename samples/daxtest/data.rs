@@ -126,6 +126,13 @@ impl Opened {
             let range = at..at + *done.as_ref().unwrap_or(&0) as u64;
             while !range.is_empty() {
                 dax::write_and_wait(inode.inode(), range.clone())?;
+                let forgotten = dax::forget_layout(&quiet, range.clone(), &mut |pinned| {
+                    space::park(mount(&inode), pinned)
+                });
+                if forgotten.is_ok() {
+                    break;
+                }
+                // There is an entry of 2 MiB, of blocks that stay where they are.
                 let Err(busy) = dax::break_layout(&quiet, range.clone()) else {
                     break;
                 };

@@ -87,6 +87,31 @@ pub(super) fn mount(inode: &Object) -> &Mount {
     inode.super_block().data().get_ref()
 }
 
+/// Keeps a block from being given to anybody while its page is pinned.
+pub(super) fn park(mount: &Mount, pinned: dax::Pinned) {
+    let shared = mount.space.lock().share(pinned.at());
+    // Without room in the list the block stays taken for ever.
+    let _ = mount.parked.lock().push(pinned, GFP_KERNEL);
+    let _ = shared;
+}
+
+/// Gives back what nobody has pinned any more.
+pub(super) fn sweep(mount: &Mount) {
+    let mut parked = mount.parked.lock();
+    for _ in 0..parked.len() {
+        let Ok(pinned) = parked.remove(0) else {
+            return;
+        };
+        let at = pinned.at();
+        match pinned.let_go(&mount.region) {
+            Ok(()) => mount.space.lock().give_back(at),
+            Err(still) => {
+                let _ = parked.push_within_capacity(still);
+            }
+        }
+    }
+}
+
 /// What a run of blocks has in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
@@ -382,6 +407,9 @@ impl Map for Where {
     }
 
     fn end(inode: &Inode, finished: Finished<KBox<Copy>>) -> Result {
+        if let Some(pinned) = finished.pinned {
+            park(mount(inode), pinned);
+        }
         let Some(copy) = finished.carried else {
             return Ok(());
         };

@@ -6,7 +6,7 @@
 //! callback lets the lock go in the middle, and what is stored through mappings meanwhile has its
 //! dirty mark deleted without having been flushed.
 
-use super::Direct;
+use super::{sharing::Counting, Direct};
 use crate::{
     bindings,
     inode::{Exclusive, INode, Locked},
@@ -79,21 +79,20 @@ pub fn break_layout<'a, T: Direct>(
             _access: access,
         });
     }
-    // SAFETY: as above; and no page of the range is in use.
-    unsafe { bindings::dax_delete_mapping_range(raw, first, last) };
+    let _counting = Counting::begin();
+    delete(mapping, &range);
     Ok(())
 }
 
-/// Whether anybody refers to the page at `at` of the region besides page tables: DMA, or a user of
-/// `get_user_pages()`. A page that is in no page table can get no more of them.
-///
-/// The page is one of 4 KiB: no entry of 2 MiB has it.
-pub fn is_pinned(access: &Access<'_>, at: u64) -> bool {
-    let Ok(page) = access.page(at) else {
-        return false;
-    };
-    // SAFETY: a page of the region, which is mapped while `access` exists: it has a struct page.
-    unsafe { bindings::page_is_pinned(page.cast()) }
+/// Forgets the entries of `range`, which are in no page table. The mutex of [`Counting`] is held.
+pub(super) fn delete<T: FileSystem>(
+    mapping: &invalidate::Guard<'_, T, Exclusive>,
+    range: &Range<u64>,
+) {
+    if let Some((first, last)) = inclusive(range) {
+        // SAFETY: the mapping is alive, and no fault adds to it: its invalidate lock is held.
+        unsafe { bindings::dax_delete_mapping_range(mapping.inode().mapping(), first, last) };
+    }
 }
 
 /// Whether a page of `range` has a DAX entry: it was mapped at some time, and not taken out since.

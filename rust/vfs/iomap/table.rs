@@ -2,7 +2,7 @@
 
 //! The functions that the kernel calls.
 
-use super::{Finished, Map, Purpose, Request};
+use super::{hold, Finished, Map, Purpose, Request};
 use crate::{
     bindings,
     dax::{entry, Direct},
@@ -68,12 +68,16 @@ impl<M: Map> Tables<M> {
                     done: 0,
                     at: None,
                     carried,
+                    pinned: None,
                 };
                 let _ = M::end(inode, finished);
                 return Err(EIO);
             }
             if let Some(carried) = carried {
                 iomap.private = carried.into_foreign().cast();
+            }
+            if fault && u32::from(iomap.flags) & bindings::IOMAP_F_SHARED != 0 {
+                hold::begin(inode, &request, iomap);
             }
             Ok(0)
         })
@@ -95,11 +99,12 @@ impl<M: Map> Tables<M> {
         // SAFETY: the mapping that `begin` filled.
         let iomap = unsafe { &mut *iomap };
         let request = Request::new(pos, len, flags);
+        let region = M::FileSystem::region(inode.super_block());
+        let pinned = hold::end(region, iomap);
         // SAFETY: null, or put there by `begin` and taken here only.
         let carried = unsafe { M::Carried::try_from_foreign(iomap.private.cast()) };
         iomap.private = core::ptr::null_mut();
         let at = (u32::from(iomap.type_) != bindings::IOMAP_HOLE).then(|| {
-            let region = M::FileSystem::region(inode.super_block());
             let start = match request.purpose {
                 Purpose::Report => 0,
                 _ => region.start(),
@@ -112,6 +117,7 @@ impl<M: Map> Tables<M> {
             done: u64::try_from(done).unwrap_or(0),
             at,
             carried,
+            pinned,
         };
         from_result(|| M::end(inode, finished).map(|()| 0))
     }

@@ -14,7 +14,7 @@
 //! copy; the kernel says so at boot by leaving `copy_mc_fragile_key` off.) Stores to a poisoned
 //! line do not trap.
 
-use super::{Count, Region, LINE, PAGE};
+use super::{Count, Region, LINE};
 use crate::bindings;
 use core::ops::Range;
 use kernel::{
@@ -106,11 +106,6 @@ impl<'a> Access<'a> {
         }
         // `at` is at most the length of a mapping, so this stays within it.
         Ok(self.region.base.as_ptr().wrapping_add(at as usize))
-    }
-
-    /// Where the page at `at` is mapped.
-    pub(crate) fn page(&self, at: u64) -> Result<*mut u8> {
-        self.bytes(at, PAGE as usize)
     }
 
     /// Copies `out.len()` bytes at `at` into `out`.

@@ -116,7 +116,7 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: an object of `alloc_inode`, alive.
         let this: &Object<T> = unsafe { Object::from_raw(inode) };
         // SAFETY: the inode is being evicted. Does nothing for one without DAX entries.
-        unsafe { bindings::dax_break_layout_final(inode) };
+        unsafe { bindings::dax_evict(inode) };
         // SAFETY: the inode is being evicted.
         unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };
         if T::HAS_EVICT_INODE && this.is_live() {
