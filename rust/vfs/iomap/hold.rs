@@ -15,6 +15,7 @@ use crate::{
     pmem::Region,
 };
 use core::mem;
+use kernel::ffi::c_void;
 
 /// Nothing may fail any more: `end()` must follow.
 pub(super) fn begin<T: Direct>(inode: &INode<T>, request: &Request, iomap: &mut bindings::iomap) {
@@ -26,7 +27,7 @@ pub(super) fn begin<T: Direct>(inode: &INode<T>, request: &Request, iomap: &mut 
         Purpose::WriteFault => Keep::new(inode, request.pos, &counting),
         _ => None,
     };
-    iomap.inline_data = keep.map_or(0, Keep::into_raw) as *mut _;
+    iomap.inline_data = keep.map_or(0, Keep::into_raw) as *mut c_void;
     // `end()` makes it again.
     mem::forget(counting);
 }
@@ -37,7 +38,7 @@ pub(super) fn end(region: &Region, iomap: &mut bindings::iomap) -> Option<Pinned
     if cookie == 0 {
         return None;
     }
-    let keep = Keep::from_raw(mem::replace(&mut iomap.inline_data, core::ptr::null_mut()) as _);
+    let keep = Keep::from_raw(mem::replace(&mut iomap.inline_data, core::ptr::null_mut()) as usize);
     let pinned = {
         let counting = Counting::assume();
         keep.and_then(|keep| keep.give_up(region, &counting))
