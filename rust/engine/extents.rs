@@ -514,7 +514,7 @@ impl Editor<'_, '_, '_> {
             }
             self.count(0, gone.len)?;
             if !keep.is_some_and(|keep| keep.same_place(&gone)) {
-                self.release(&gone, effects)?;
+                self.release(&gone, &piece, effects)?;
             }
         }
     }

@@ -15,10 +15,12 @@
 use super::{first_after, joins, last_before, next_loading, set_in_tree, Editor, Piece};
 use crate::env::Env;
 use crate::error::{Check, Error, Result};
+use crate::group::rmap_key;
 use crate::inode::InodeObject;
 use crate::locked::{Effects, Locked};
 use format::extent::FLAG_MAY_BE_SHARED;
 use format::inode::Fork;
+use format::rmap::Owner;
 use format::{Blocks, FileBlock, Ino};
 
 /// The extents on both sides of one, as far as they would be one with it.
@@ -63,33 +65,45 @@ pub(crate) fn may_free(
     let mut passed = 3u64;
     let mut runs = 0u64;
     let mut pass = |holder: &crate::group::Holder| match holder.owner {
-        format::rmap::Owner::File(who, at) if who == ino && at >= range.0 && at < range.1 => {
+        Owner::File(who, at) if who == ino && at >= range.0 && at < range.1 => {
             passed = passed.saturating_add(1);
             true
         }
         _ => false,
     };
-    group.each_unheld(env, gone.start, gone.len, &mut pass, &mut |_, _, _| {
-        runs = runs.saturating_add(1);
-        Ok(())
-    })?;
+    group.each_unheld(
+        env,
+        (gone.start, gone.len),
+        None,
+        &mut pass,
+        &mut |_, _, _| {
+            runs = runs.saturating_add(1);
+            Ok(())
+        },
+    )?;
     Ok(runs.saturating_add(passed))
 }
 
 impl Editor<'_, '_, '_> {
-    /// Blocks that were the file's, and of which its record is gone, are free where nobody else
-    /// holds them.
-    pub(super) fn release(&mut self, gone: &Piece, effects: &mut Effects) -> Result {
+    /// Blocks that were the file's, a part of what was its `extent`, and of which its record is gone,
+    /// are free where nobody else holds them.
+    pub(super) fn release(
+        &mut self,
+        gone: &Piece,
+        extent: &Piece,
+        effects: &mut Effects,
+    ) -> Result {
         let env = self.env;
         let group = self.locked.group_of(env, gone.start)?;
         if !gone.may_be_shared() {
             group.count_free(gone.len.raw(), 0);
             return Ok(effects.freed.push((gone.start, gone.len))?);
         }
+        let own = rmap_key(extent.start, Owner::File(self.ino, extent.file));
         group.each_unheld(
             env,
-            gone.start,
-            gone.len,
+            (gone.start, gone.len),
+            Some(own),
             &mut |_| false,
             &mut |group, start, len| {
                 group.count_free(len.raw(), 0);

@@ -93,14 +93,18 @@ impl GroupObject {
     ) -> Result {
         let run = *self.parked.get(at).ok_or(Error::Invalid)?;
         // Before anything changes: to find a node may fail.
-        self.each_unheld(env, run.start, run.len, &mut |_| false, &mut |_, _, _| {
-            Ok(())
-        })?;
+        self.each_unheld(
+            env,
+            (run.start, run.len),
+            None,
+            &mut |_| false,
+            &mut |_, _, _| Ok(()),
+        )?;
         let _ = self.parked.swap_remove(at);
         self.each_unheld(
             env,
-            run.start,
-            run.len,
+            (run.start, run.len),
+            None,
             &mut |_| false,
             &mut |group, start, len| {
                 group.each_given(start, len, give);

@@ -9,6 +9,11 @@
 //! What goes on asks again behind the end of what was found, and passes over all that lies within
 //! it: as many questions as there are pieces with different answers.
 //!
+//! Sharers of a whole extent stand beside one another in the map, so the first question is put to the
+//! neighbours of one's own record, which is where a finger points: a glance that looks for no node, and
+//! settles most cases. A plan does without it, for it has to load what the record's effect will look
+//! at, and the glance may fail then where it did not before.
+//!
 //! # Locking
 //!
 //! The group's lock. All of these load the nodes that they need; who planned with one of them finds
@@ -134,8 +139,33 @@ impl GroupObject {
         Ok(found)
     }
 
+    /// The blocks from `at` on and before `end` that a neighbour of the record `own` holds, who is not
+    /// passed over; nothing where it is not seen at a glance.
+    fn beside(
+        &self,
+        own: Key,
+        at: Block,
+        end: Block,
+        pass: &mut dyn FnMut(&Holder) -> bool,
+    ) -> Option<(Block, Block)> {
+        let mut found = None;
+        self.rmap().beside(&own, &mut |key, value| {
+            let Some(holder) = holder(key, value).ok().filter(|holder| !pass(holder)) else {
+                return ControlFlow::Continue(());
+            };
+            match holder.start.checked_add(holder.len) {
+                Some(stop) if holder.start <= at && at < stop => {
+                    found = Some((at, stop.min(end)));
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        found
+    }
+
     /// Calls `f` with every run of `start .. start + len` that only records that are passed over
-    /// hold.
+    /// hold. `own` is the record of which these blocks are or were, for who needs no node loaded.
     ///
     /// # Errors
     ///
@@ -143,14 +173,17 @@ impl GroupObject {
     pub(crate) fn each_unheld(
         &mut self,
         env: &dyn Env,
-        start: Block,
-        len: Blocks,
+        (start, len): (Block, Blocks),
+        own: Option<Key>,
         pass: &mut dyn FnMut(&Holder) -> bool,
         f: &mut dyn FnMut(&mut Self, Block, Blocks) -> Result,
     ) -> Result {
         let end = start.checked_add(len);
         let end = end.ok_or(Check::RmapRecord.block(start))?;
         let mut at = start;
+        if let Some((_, to)) = own.and_then(|own| self.beside(own, start, end, pass)) {
+            at = to;
+        }
         let mut passed = 0u64;
         while at < end {
             let mut pass = |holder: &Holder| {
@@ -211,6 +244,14 @@ impl GroupObject {
         let mut pass = |holder: &Holder| {
             holder.owner == Owner::Bad || (holder.owner == owner && holder.start == start)
         };
+        let own = super::rmap_key(start, owner);
+        // Whatever the answer is, this record will be changed next.
+        self.rmap_mut().load_path(env, own)?;
+        if let Some((_, behind)) = self.beside(own, start, end, &mut pass) {
+            if behind > at {
+                return Ok(None);
+            }
+        }
         let mut from = start;
         for _ in 0..STEPS {
             let Some((first, behind)) = self.other_or_parked(env, from, end, &mut pass)? else {

@@ -262,23 +262,16 @@ fn prepare_unmap(
     need(env, locked, ino, grows, tally)
 }
 
-/// A record of sharing that was planned.
-pub(super) struct Shared {
-    /// What it does.
-    pub(super) twin: Twin,
-    /// How many extents it lists.
-    pub(super) extents: u32,
-}
-
-/// Makes sure that applying the planned record cannot fail.
+/// Makes sure that applying the planned record, which lists so many extents, cannot fail. What each of
+/// them touches is loaded ([`load_twin`]).
 #[inline(never)]
 pub(super) fn prepare_share(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     work: &mut Work,
-    shared: &Shared,
+    twin: &Twin,
+    extents: u32,
 ) -> Result {
-    let twin = &shared.twin;
     let range = (
         twin.to,
         twin.to.checked_add(twin.len).ok_or(Error::Invalid)?,
@@ -287,13 +280,9 @@ pub(super) fn prepare_share(
     work.effects.freed.clear();
     let runs = usize::try_from(runs).map_err(|_| Error::TooLong)?;
     work.effects.reserve(runs)?;
-    let mut at = twin.at;
-    while let Some(piece) = super::share::next(env, locked, twin, &mut at)? {
-        load_twin(env, locked, twin, &piece)?;
-    }
     // What is left of an extent that reaches over the end, and what takes the place of another
     // before the first comes.
-    let changes = u64::from(shared.extents).saturating_add(2);
+    let changes = u64::from(extents).saturating_add(2);
     let grows = Grows {
         fork: changes,
         items: 2,
@@ -315,16 +304,20 @@ pub(super) fn prepare_share(
     finish(locked, &mut work.arena, &tally, false)
 }
 
-/// Loads what the twin of `piece`, of the source, touches in the maps of both files.
+/// Loads what `piece`, of the source, and `theirs`, its twin, touch in the maps of both files.
 #[inline(never)]
-fn load_twin(env: &dyn Env, locked: &mut Locked<'_>, twin: &Twin, piece: &Piece) -> Result {
+pub(super) fn load_twin(
+    env: &dyn Env,
+    locked: &mut Locked<'_>,
+    twin: &Twin,
+    piece: &Piece,
+    theirs: &Piece,
+) -> Result {
     if !piece.may_be_shared() {
         load_mark(env, locked, twin.source, piece.file)?;
     }
-    let place = twin.place(piece.file).ok_or(Error::Invalid)?;
-    let theirs = twin_of(piece, place);
-    locked.inode(twin.ino)?.load_path(env, place.raw())?;
-    load_record(env, locked, twin.ino, &theirs)
+    locked.inode(twin.ino)?.load_path(env, theirs.file.raw())?;
+    load_record(env, locked, twin.ino, theirs)
 }
 
 /// Loads what changes when the extent that a file has at `at` gets the bit.

@@ -6,7 +6,7 @@
 //! replaces leaves the file as [`crate::sharing`] says.
 
 use super::plan_map;
-use super::prepare::{prepare_share, Shared};
+use super::prepare::{load_twin, prepare_share};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::extents::{self, At, Piece};
@@ -14,7 +14,7 @@ use crate::locked::{Locked, Work};
 use crate::sharing::{twin_of, Reach, Twin};
 use format::log::{self, Kind, SetAttr, MAX_EXTENTS, SET_SIZE};
 use format::rmap::Owner;
-use format::{FileBlock, FileSize, Ino};
+use format::{Blocks, FileBlock, FileSize, Ino};
 use zerocopy::IntoBytes;
 
 /// How many extents one record of sharing should list: fewer where groups are small, for each may
@@ -42,7 +42,7 @@ pub fn plan_share(
     twin: &Twin,
     attr: &SetAttr,
     most: usize,
-) -> Result<format::Blocks> {
+) -> Result<Blocks> {
     twin.check()?;
     if twin.len.raw() == 0 || attr.ino.get() != twin.ino.raw() {
         return Err(Error::Invalid);
@@ -51,39 +51,50 @@ pub fn plan_share(
         attr: *attr,
         ..log::Share::default()
     };
-    let now = reach(env, locked, twin, most)?;
+    let (now, extents) = reach(env, locked, twin, most)?;
     sized(locked, twin, &now, &mut record.attr)?;
     record.from.set(now.to.raw());
     record.to.set(now.to.raw().saturating_add(now.len.raw()));
     record.source.set(now.source.raw());
     record.at.set(now.at.raw());
-    record.count.set(count(env, locked, &now)?);
+    record.count.set(extents);
     work.record.begin(Kind::Share, &record)?;
-    let mut at = now.at;
-    while let Some(piece) = next(env, locked, &now, &mut at)? {
-        let place = now.place(piece.file).ok_or(Error::Invalid)?;
-        work.record
-            .append(twin_of(&piece, place).encode().as_bytes())?;
-    }
-    let extents = record.count.get();
-    prepare_share(env, locked, work, &Shared { twin: now, extents })?;
+    list(env, locked, work, &now)?;
+    prepare_share(env, locked, work, &now, extents)?;
     Ok(now.len)
 }
 
-/// What one record can do of a twin.
+/// What one record can do of a twin, and how many extents it lists.
 #[inline(never)]
-fn reach(env: &dyn Env, locked: &mut Locked<'_>, twin: &Twin, most: usize) -> Result<Twin> {
+fn reach(env: &dyn Env, locked: &mut Locked<'_>, twin: &Twin, most: usize) -> Result<(Twin, u32)> {
     let mut reach = Reach::new(*twin);
     reach.ask_source(env, locked.inode(twin.source)?, most)?;
+    let known = reach.twin().len;
     reach.ask_target(env, locked.inode(twin.ino)?)?;
-    match reach.twin().len.raw() {
-        0 => Err(Error::Invalid),
-        _ => Ok(*reach.twin()),
+    let now = *reach.twin();
+    let extents = match now.len {
+        Blocks::ZERO => return Err(Error::Invalid),
+        len if len == known => u32::try_from(reach.extents()).map_err(|_| Error::TooLong)?,
+        _ => count(env, locked, &now)?,
+    };
+    Ok((now, extents))
+}
+
+/// Lists the extents in the record, and loads what they touch.
+#[inline(never)]
+fn list(env: &dyn Env, locked: &mut Locked<'_>, work: &mut Work, twin: &Twin) -> Result {
+    let mut at = twin.at;
+    while let Some(piece) = next(env, locked, twin, &mut at)? {
+        let place = twin.place(piece.file).ok_or(Error::Invalid)?;
+        let theirs = twin_of(&piece, place);
+        work.record.append(theirs.encode().as_bytes())?;
+        load_twin(env, locked, twin, &piece, &theirs)?;
     }
+    Ok(())
 }
 
 /// The next written piece of the source, from `at` on.
-pub(super) fn next(
+fn next(
     env: &dyn Env,
     locked: &mut Locked<'_>,
     twin: &Twin,

@@ -66,6 +66,24 @@ impl<'a> Tree<'a> {
             .map(|_| ())
     }
 
+    /// Shows the items on both sides of where `key` is or would be, as far as they are in the same
+    /// leaf, and only if a finger points there: a glance, before a search.
+    pub fn beside(&self, key: &Key, show: &mut dyn FnMut(Key, &'a [u8]) -> ControlFlow<()>) {
+        let Some((leaf, _)) = self.pointed(key) else {
+            return;
+        };
+        let (before, behind) = match leaf.search(key) {
+            Ok(at) => (at.checked_sub(1), at.checked_add(1)),
+            Err(at) => (at.checked_sub(1), Some(at)),
+        };
+        for at in [before, behind].into_iter().flatten() {
+            match leaf.item(at) {
+                Some((key, value)) if show(key, value).is_break() => return,
+                _ => {}
+            }
+        }
+    }
+
     fn overlap_in(
         &self,
         block: Block,
