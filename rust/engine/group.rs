@@ -78,7 +78,7 @@ pub struct GroupObject {
     /// The free map, while it is being made.
     making: Option<Box<Making>>,
     /// Blocks that somebody may still look at, though a file has left them.
-    parked: Vec<Parked>,
+    parked: Option<Box<Vec<Parked>>>,
 }
 
 /// What operations did to a group: for the books of the whole filesystem.
@@ -113,7 +113,7 @@ impl GroupObject {
             at_cut: None,
             told: (len, 0),
             making: None,
-            parked: Vec::new(),
+            parked: None,
         }
     }
 

@@ -87,6 +87,7 @@ pub(crate) fn may_free(
 impl Editor<'_, '_, '_> {
     /// Blocks that were the file's, a part of what was its `extent`, and of which its record is gone,
     /// are free where nobody else holds them.
+    #[inline(never)]
     pub(super) fn release(
         &mut self,
         gone: &Piece,

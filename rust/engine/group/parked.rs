@@ -33,6 +33,7 @@ use super::GroupObject;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use format::{Block, Blocks, Ino};
+use memory::{Box, Vec};
 
 /// Blocks that a file has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,11 @@ impl GroupObject {
     ///
     /// [`Error::NoMemory`].
     pub fn reserve_parked(&mut self) -> Result {
-        Ok(self.parked.reserve(1)?)
+        if self.parked.is_none() {
+            self.parked = Some(Box::new(Vec::new())?);
+        }
+        let parked = self.parked.as_deref_mut().ok_or(Error::NoMemory)?;
+        Ok(parked.reserve(1)?)
     }
 
     /// Parks blocks that a file has just left; there must be room.
@@ -70,12 +75,13 @@ impl GroupObject {
     ///
     /// [`Error::NoMemory`], where room was not made.
     pub fn park(&mut self, run: Parked) -> Result {
-        Ok(self.parked.push(run)?)
+        let parked = self.parked.as_deref_mut().ok_or(Error::NoMemory)?;
+        Ok(parked.push(run)?)
     }
 
     /// All that is parked.
     pub fn parked(&self) -> &[Parked] {
-        &self.parked
+        self.parked.as_ref().map_or(&[], |parked| parked)
     }
 
     /// The run at `at` of [`GroupObject::parked`] is looked at no more: calls `give` with what of it
@@ -91,7 +97,7 @@ impl GroupObject {
         at: usize,
         give: &mut dyn FnMut(&mut Self, Block, Blocks),
     ) -> Result {
-        let run = *self.parked.get(at).ok_or(Error::Invalid)?;
+        let run = *self.parked().get(at).ok_or(Error::Invalid)?;
         // Before anything changes: to find a node may fail.
         self.each_unheld(
             env,
@@ -100,7 +106,8 @@ impl GroupObject {
             &mut |_| false,
             &mut |_, _, _| Ok(()),
         )?;
-        let _ = self.parked.swap_remove(at);
+        let parked = self.parked.as_deref_mut().ok_or(Error::Invalid)?;
+        let _ = parked.swap_remove(at);
         self.each_unheld(
             env,
             (run.start, run.len),
@@ -137,7 +144,7 @@ impl GroupObject {
     /// The first blocks of `at .. end` that are parked.
     pub(super) fn parked_in(&self, at: Block, end: Block) -> Option<(Block, Block)> {
         let mut found: Option<(Block, Block)> = None;
-        for run in self.parked.iter() {
+        for run in self.parked() {
             let Some(here) = run.clip(at, end) else {
                 continue;
             };
