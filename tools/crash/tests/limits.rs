@@ -6,11 +6,13 @@
 use crash::check;
 use crash::run::{is_long, options};
 use engine::error::Error;
+use engine::group::Keep;
 use engine::mkfs::mkfs;
 use engine::plan::NewInode;
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFREG};
-use format::{FileSize, Group, Ino};
+use format::{Blocks, FileBlock, FileSize, Group, Ino};
 use media::Ram;
 use std::time::Instant;
 
@@ -166,5 +168,89 @@ fn a_file_of_very_many_extents() {
     match is_long() {
         false => extents(1 << 30, 100_000),
         true => extents(16 << 30, 1_000_000),
+    }
+}
+
+/// A file of very many extents is cloned and cloned again, in a series of records; then blocks of the
+/// clones are written here and there, and the files go in another order than they came.
+fn clones(bytes: u64, count: u64) {
+    let ram = made(bytes);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    let mut files = Vec::new();
+    for n in 0..3u32 {
+        // Of several groups, and the last of another than the blocks.
+        let group = Group::new(n % state.geometry().groups);
+        let name = format!("file{n}");
+        let ino = state.create(Ino::ROOT, name.as_bytes(), Some(group), &new(S_IFREG), &[]);
+        files.push(ino.unwrap());
+    }
+    let empty = state.free().raw();
+    for n in 0..count {
+        state
+            .write(files[0], n * 8192, &n.to_le_bytes(), 6)
+            .unwrap();
+    }
+    let free = state.free().raw();
+    let begin = Instant::now();
+    for to in [1, 2] {
+        let twin = Twin {
+            source: files[to - 1],
+            at: FileBlock::new(0),
+            ino: files[to],
+            to: FileBlock::new(0),
+            len: Blocks::new(2 * count - 1),
+        };
+        let size = FileSize::new((2 * count - 1) * 4096);
+        let mut done = Blocks::ZERO;
+        state.share(&twin, Some(size), 7, &mut done).unwrap();
+        assert_eq!(done, twin.len);
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    // Nodes only: a leaf of either map holds some eighty of them when it is full.
+    let nodes = free - state.free().raw();
+    assert!(nodes < count / 8 + 2000, "{nodes} blocks");
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut written = std::collections::BTreeMap::new();
+    for _ in 0..count / 10 {
+        let (file, n) = (rng.usize(0..3), rng.u64(0..count));
+        let value = rng.u64(..) | 1 << 63;
+        state
+            .write(files[file], n * 8192, &value.to_le_bytes(), 8)
+            .unwrap();
+        written.insert((file, n), value);
+    }
+    drop(state);
+    let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+    check::full(&mut state).unwrap();
+    for (file, ino) in files.iter().enumerate() {
+        for n in (0..count)
+            .step_by(97)
+            .chain(written.keys().map(|key| key.1))
+        {
+            let mut out = [0; 8];
+            state.read(*ino, n * 8192, &mut out).unwrap();
+            let value = *written.get(&(file, n)).unwrap_or(&n);
+            assert_eq!(u64::from_le_bytes(out), value, "file {file}, {n}");
+        }
+    }
+    for file in [1, 0, 2] {
+        state.truncate(files[file], FileSize::new(0), 9).unwrap();
+        check::full(&mut state).unwrap();
+    }
+    // All blocks are free, and of the nodes' chunks those that can be.
+    for _ in 0..3 {
+        state.checkpoint(false).unwrap();
+        state.give_chunks(Keep::Least).unwrap();
+    }
+    let is = state.free().raw();
+    assert!(is + 4000 > empty, "{is} blocks are free, not {empty}");
+    eprintln!("{count} extents: {seconds:.2} s to clone twice");
+}
+
+#[test]
+fn clones_of_very_many_extents() {
+    match is_long() {
+        false => clones(1 << 30, 60_000),
+        true => clones(16 << 30, 1_000_000),
     }
 }
