@@ -43,9 +43,9 @@
 //! A `read(2)` that has looked the old block up, or a device that reads from a page that was pinned
 //! before, would read another file's bytes were the block used anew. It is *parked*
 //! (`engine::group::parked`) until nobody can look any more: no `read(2)` of this file is under way
-//! ([`Reading`]), and its page has no more references than mappings. The last reader looks after what
-//! was parked meanwhile. Where the file is locked against readers and its layout is broken, in all
-//! cases but the fault, there is nobody to park for.
+//! ([`Reading`]), and nobody has its page pinned ([`vfs::dax::Pinned`]). The last reader looks after
+//! what was parked meanwhile, and so does the next copy of the file, for pins. A `write(2)` has no
+//! readers beside it, but may meet pins; in all other cases pins were waited for.
 //!
 //! [`Mapping::exchanged`]: vfs::iomap::Mapping::exchanged
 
@@ -68,7 +68,7 @@ use format::units::{index, BLOCK_SIZE};
 use format::{Block, Blocks, FileBlock, FileSize, Group};
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Full, Relaxed, Release};
-use vfs::dax;
+use vfs::dax::{self, Pinned};
 use vfs::inode::Exclusive;
 use vfs::invalidate::Guard;
 use vfs::pool::Counted;
@@ -184,7 +184,7 @@ impl Mount {
         let mut at = 0;
         while let Some(run) = object.parked().get(at).copied() {
             let mine = run.ino == owner.ino() && owner.readers.load(Acquire) == 0;
-            if !mine || is_pinned(&world, &run) {
+            if !mine || self.is_pinned(&run) {
                 at += 1;
                 continue;
             }
@@ -200,15 +200,34 @@ impl Mount {
         }
         slot.parked.store(!object.parked().is_empty(), Release);
     }
-}
 
-/// Whether somebody besides page tables refers to a page of it.
-fn is_pinned(world: &World<'_>, run: &Parked) -> bool {
-    let end = run.start.raw().saturating_add(run.len.raw());
-    (run.start.raw()..end).any(|block| match Block::new(block).addr() {
-        Some(at) => dax::is_pinned(world.access(), at.raw()),
-        None => false,
-    })
+    /// Remembers that somebody has a page pinned whose block was copied away from.
+    pub(crate) fn note_pinned(&self, pinned: Pinned) {
+        // Without memory the block stays parked as long as the mount lasts.
+        let _ = self.pins.lock().push(pinned, GFP_KERNEL);
+    }
+
+    /// Whether somebody has a page of a run pinned.
+    fn is_pinned(&self, run: &Parked) -> bool {
+        let end = run.start.raw().saturating_add(run.len.raw());
+        let within = |at: u64| (run.start.raw()..end).contains(&(at / BLOCK_SIZE));
+        let mut pins = self.pins.lock();
+        let (mut at, mut pinned) = (0, false);
+        while at < pins.len() {
+            if !pins.get(at).is_some_and(|pin| within(pin.at())) {
+                at += 1;
+                continue;
+            }
+            let Ok(pin) = pins.remove(at) else { break };
+            if let Err(pin) = pin.let_go(&self.region) {
+                // There was room for it a moment ago.
+                let _ = pins.push_within_capacity(pin);
+                pinned = true;
+                break;
+            }
+        }
+        pinned
+    }
 }
 
 /// A `read(2)` of a file, from before it looks a block up until it has copied.
@@ -260,9 +279,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The core is done; `taken`: it has put the page in.
-    pub(crate) fn end(&self, inode: &INode, taken: bool) {
+    /// The core is done; `taken`: it has put the page in. `pinned`: somebody has the old one.
+    pub(crate) fn end(&self, inode: &INode, taken: bool, pinned: Option<Pinned>) {
         let (mount, owner) = (mount(inode), owner(inode));
+        if let Some(pinned) = pinned {
+            mount.note_pinned(pinned);
+        }
         if taken {
             mount.sweep(owner, mount.volume.group_of(self.old));
         } else {

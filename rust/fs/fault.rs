@@ -80,7 +80,7 @@ impl Map for Where {
 
     fn end(inode: &INode, finished: Finished<KBox<Exchange>>) -> kernel::error::Result {
         if let Some(exchange) = finished.carried {
-            exchange.end(inode, finished.done > 0);
+            exchange.end(inode, finished.done > 0, finished.pinned);
         }
         Ok(())
     }

@@ -41,6 +41,7 @@ use kernel::static_lock_class;
 use kernel::str::CString;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Release};
 use kernel::sync::Arc;
+use vfs::dax::Pinned;
 use vfs::mode::Device;
 use vfs::pmem::Region;
 use vfs::pool::Pool;
@@ -183,6 +184,9 @@ pub(crate) struct Mount {
     /// Inodes without a name that have left core, waiting for the worker to end them.
     #[pin]
     pub(crate) doomed: Mutex<KVec<Doomed>>,
+    /// Pages that somebody has pinned, of blocks that were copied away from: see `cow.rs`.
+    #[pin]
+    pub(crate) pins: Mutex<KVec<Pinned>>,
     /// What happens, counted.
     pub(crate) counters: Counters,
     /// The workers; none on a mount that does not write.
@@ -359,6 +363,7 @@ impl Made<'_> {
                 generation: Atomic::new(vfs::random::word() as u32),
                 norecovery: made.norecovery,
                 doomed <- new_mutex!(KVec::new(), "ferrox_doomed"),
+                pins <- new_mutex!(KVec::new(), "ferrox_pins"),
                 counters: Counters::new()?,
                 workers <- new_mutex!(None, "ferrox_workers"),
                 park <- Park::new(),

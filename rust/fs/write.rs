@@ -99,6 +99,8 @@ struct Target {
     taken: bool,
     /// What the file has there now, which others may have too: in their place they come.
     old: Option<Piece>,
+    /// Somebody has a page of that pinned.
+    pinned: bool,
 }
 
 impl Writer<'_> {
@@ -220,44 +222,43 @@ impl Writer<'_> {
             },
             taken: true,
             old: None,
+            pinned: false,
         })
     }
 
-    /// Blocks that come in the place of `shared`, which others have too.
+    /// Blocks that come in the place of `shared`, which others have too, and which is in no mapping of
+    /// the file any more then.
     #[inline(never)]
-    fn instead(&self, shared: Piece) -> Result<Target> {
+    fn instead(&self, quiet: &Guard<'_, Ferrox, Exclusive>, shared: Piece) -> Result<Target> {
+        let inode = self.inode.inode();
         let goal = place::goal_beside(&World::new(self.mount), self.owner, shared.file)?;
         let run = place::take(self.mount, self.owner, shared.len, goal)?;
+        let shared = Piece {
+            len: run.len,
+            ..shared
+        };
+        let mut pinned = false;
+        let forgotten = bytes(&shared).and_then(|bytes| {
+            dax::write_and_wait(inode, bytes.clone())?;
+            Ok(dax::forget_layout(quiet, bytes, &mut |page| {
+                pinned = true;
+                self.mount.note_pinned(page);
+            })?)
+        });
+        if let Err(error) = forgotten {
+            self.mount.give(run.start, run.len);
+            return Err(error);
+        }
         Ok(Target {
             piece: Piece {
                 start: run.start,
-                len: run.len,
                 flags: 0,
                 ..shared
             },
             taken: true,
             old: Some(shared),
+            pinned,
         })
-    }
-
-    /// Takes shared blocks out of all mappings. Who has pinned one is waited for, with the lock let go:
-    /// `None`, look again.
-    #[inline(never)]
-    fn unmapped<'q>(
-        &self,
-        quiet: Guard<'q, Ferrox, Exclusive>,
-        shared: &Piece,
-    ) -> Result<Option<Guard<'q, Ferrox, Exclusive>>> {
-        let bytes = bytes(shared)?;
-        let inode = self.inode.inode();
-        if dax::has_entries(inode, bytes.clone()) {
-            if let Err(busy) = dax::break_layout(&quiet, bytes) {
-                drop(quiet);
-                busy.wait()?;
-                return Ok(None);
-            }
-        }
-        Ok(Some(quiet))
     }
 
     /// Fills blocks that nobody sees, and publishes them.
@@ -268,7 +269,7 @@ impl Writer<'_> {
             // No lock but `i_rwsem` is held.
             let ready = dax::fault_in(from, most)?;
             self.mount.stop("fresh-faulted");
-            let mut quiet = self.inode.inode().lock_mapping();
+            let quiet = self.inode.inode().lock_mapping();
             self.mount.stop("fresh-quiet");
             let block = FileBlock::containing(at);
             let mut world = World::new(self.mount);
@@ -291,17 +292,15 @@ impl Writer<'_> {
                         continue;
                     }
                     let shared = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
-                    quiet = match self.unmapped(quiet, &shared)? {
-                        Some(quiet) => quiet,
-                        None => continue,
-                    };
+                    let target = self.instead(&quiet, shared)?;
                     world = World::new(self.mount);
-                    self.instead(shared)?
+                    target
                 }
                 At::Extent(piece) => Target {
                     piece: piece.clip(block, end).ok_or(engine::Error::Invalid)?,
                     taken: false,
                     old: None,
+                    pinned: false,
                 },
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
@@ -366,7 +365,10 @@ impl Writer<'_> {
             // Nobody can have come between: both locks are held.
             let check = &mut |_: &World<'_>, _: &mut InodeObject| Ok(());
             match target.old {
-                Some(_) => self.mount.replace(self.owner, &piece, &attr, None, check),
+                Some(old) => {
+                    let park = target.pinned.then_some(old.start);
+                    self.mount.replace(self.owner, &piece, &attr, park, check)
+                }
                 None => self.mount.publish(self.owner, &[piece], &attr, check),
             }
         };
