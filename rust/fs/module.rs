@@ -79,6 +79,8 @@ struct Module(#[expect(dead_code, reason = "held for its drop")] Pin<KBox<Regist
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> kernel::error::Result<Self> {
+        // What the core keeps for mapped pages is looked at: is it of the form that we know?
+        vfs::dax::check_entries()?;
         Ok(Self(KBox::pin_init(Registration::new(module), GFP_KERNEL)?))
     }
 }

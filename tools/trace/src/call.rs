@@ -92,6 +92,27 @@ pub enum Call {
         offset: u64,
         len: u64,
     },
+    /// Makes a new file the clone of another.
+    Clone {
+        from: String,
+        to: String,
+    },
+    /// Shares blocks of one file with another, or with itself elsewhere; with `dedupe` only if they are
+    /// equal.
+    Share {
+        from: String,
+        at: u64,
+        len: u64,
+        to: String,
+        offset: u64,
+        dedupe: bool,
+    },
+    /// Gives the file blocks of its own.
+    Unshare {
+        path: String,
+        offset: u64,
+        len: u64,
+    },
     /// Stores through a mapping with `MAP_SYNC`, written back and fenced by the program itself.
     StoreSync {
         path: String,
@@ -161,7 +182,10 @@ impl Call {
         match self {
             Self::Begin => vec![""],
             Self::Close | Self::Syncfs => vec![],
-            Self::Link { from, to } | Self::Rename { from, to, .. } => vec![from, to],
+            Self::Link { from, to }
+            | Self::Rename { from, to, .. }
+            | Self::Clone { from, to }
+            | Self::Share { from, to, .. } => vec![from, to],
             Self::Create { path, .. }
             | Self::Mkdir { path, .. }
             | Self::Fifo { path }
@@ -175,6 +199,7 @@ impl Call {
             | Self::Truncate { path, .. }
             | Self::Allocate { path, .. }
             | Self::Punch { path, .. }
+            | Self::Unshare { path, .. }
             | Self::StoreSync { path, .. }
             | Self::Store { path, .. }
             | Self::Fsync { path } => vec![path],
@@ -197,6 +222,7 @@ impl Call {
                 | Self::Store { .. }
                 | Self::Allocate { .. }
                 | Self::Punch { .. }
+                | Self::Unshare { .. }
         )
     }
 }
@@ -324,7 +350,7 @@ impl Draw {
                 Call::Unlink { path, open }
             }
             33..35 => {
-                if !self.others.is_empty() {
+                if !self.others.is_empty() && self.random.bool() {
                     let n = self.random.usize(0..self.others.len());
                     let path = self.others.swap_remove(n);
                     return Some(Call::Unlink { path, open: false });
@@ -334,7 +360,8 @@ impl Draw {
                 Call::Mkdir { path, mode: 0o700 }
             }
             35..44 => self.rename()?,
-            44..52 => self.attributes()?,
+            44..50 => self.attributes()?,
+            50..62 => self.share()?,
             _ => self.data()?,
         })
     }
@@ -388,6 +415,50 @@ impl Draw {
         })
     }
 
+    fn share(&mut self) -> Option<Call> {
+        let from = self.file()?;
+        let size = self.files[&from];
+        if self.random.u8(0..3) == 0 {
+            let to = self.fresh();
+            self.files.insert(to.clone(), size);
+            // Made by the next call: a name of its own, so that each call is one thing.
+            self.next = Some(Call::Clone {
+                from,
+                to: to.clone(),
+            });
+            return Some(Call::Create {
+                path: to,
+                mode: 0o644,
+            });
+        }
+        let to = self.file()?;
+        let old = self.files[&to];
+        let block = |random: &mut fastrand::Rng, size: u64| random.u64(0..=size / 4096) * 4096;
+        let at = block(&mut self.random, size.saturating_sub(1));
+        let dedupe = self.random.u8(0..4) == 0;
+        let (len, offset) = if self.random.bool() {
+            // To the end of the source, which must be at or behind that of the target.
+            (size.saturating_sub(at), old.next_multiple_of(4096))
+        } else {
+            let len = 4096 * self.random.u64(1..5);
+            (len, block(&mut self.random, old + 9000))
+        };
+        if len == 0 || (from == to && at < offset + len && offset < at + len) {
+            return None;
+        }
+        if !dedupe && at + len <= size {
+            self.files.insert(to.clone(), old.max(offset + len));
+        }
+        Some(Call::Share {
+            from,
+            at,
+            len,
+            to,
+            offset,
+            dedupe,
+        })
+    }
+
     fn data(&mut self) -> Option<Call> {
         let path = self.file()?;
         let size = self.files[&path];
@@ -427,7 +498,8 @@ impl Draw {
                     keep,
                 }
             }
-            35..39 => Call::Punch { path, offset, len },
+            35..38 => Call::Punch { path, offset, len },
+            38 => Call::Unshare { path, offset, len },
             // A mapping ends where the file does.
             _ => {
                 let offset = self.random.u64(0..=size) / 8 * 8;
@@ -473,6 +545,6 @@ mod tests {
             assert_eq!(serde_json::from_str::<Call>(&line).unwrap(), call);
         }
         // All but Begin.
-        assert_eq!(kinds.len(), 19, "{kinds:?}");
+        assert_eq!(kinds.len(), 22, "{kinds:?}");
     }
 }

@@ -10,9 +10,10 @@ use crate::call::{split, Call, Existing, Report, Stat};
 use crash::model::{Model, New, Node, Slot, BLOCK};
 use crash::step::fill;
 use engine::plan;
+use engine::sharing::Twin;
 use format::inode::{S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG};
 use format::log::{self, SetAttr};
-use format::Ino;
+use format::{Blocks, FileBlock, Ino};
 use std::sync::Arc;
 
 /// What a call does.
@@ -234,6 +235,40 @@ impl Expected {
                 model.preallocate(ino, blocks.0, blocks.1, larger.then_some(end), time);
                 change.file = Some(ino);
             }
+            Call::Clone { from, to } => {
+                let (source, target) = (resolve(model, from)?, resolve(model, to)?);
+                let len = model.nodes[&source].size;
+                share(model, (source, 0), len, (target, 0), time, true)?;
+                change.file = Some(target);
+            }
+            Call::Share {
+                from,
+                at,
+                len,
+                to,
+                offset,
+                dedupe,
+            } => {
+                let (source, target) = (resolve(model, from)?, resolve(model, to)?);
+                share(
+                    model,
+                    (source, *at),
+                    *len,
+                    (target, *offset),
+                    time,
+                    !*dedupe,
+                )?;
+                change.file = Some(target);
+            }
+            Call::Unshare { path, offset, len } => {
+                let ino = resolve(model, path)?;
+                let end = offset + len;
+                let blocks = offset / BLOCK..end.div_ceil(BLOCK);
+                model.unshare(ino, blocks.clone().collect());
+                let larger = end > model.nodes[&ino].size;
+                model.preallocate(ino, blocks.start, blocks.end, larger.then_some(end), time);
+                change.file = Some(ino);
+            }
             Call::Punch { path, offset, len } => {
                 let ino = resolve(model, path)?;
                 punch(model, ino, *offset, offset + len, time)?;
@@ -259,6 +294,29 @@ fn is_overwrite(old: &Node, new: &Node) -> bool {
             .collect()
     };
     old.size == new.size && map(old) == map(new)
+}
+
+/// Makes a range the twin of another. With `grows` the target becomes as long as that wants.
+fn share(
+    model: &mut Model,
+    (source, at): (u64, u64),
+    len: u64,
+    (target, offset): (u64, u64),
+    time: u64,
+    grows: bool,
+) -> Result<()> {
+    let blocks = len.div_ceil(BLOCK);
+    let twin = Twin {
+        source: Ino::new(source),
+        at: FileBlock::new(at / BLOCK),
+        ino: Ino::new(target),
+        to: FileBlock::new(offset / BLOCK),
+        len: Blocks::new(blocks),
+    };
+    let old = model.nodes[&target].size;
+    let size = if grows { old.max(offset + len) } else { old };
+    model.share(&twin, size, blocks, time);
+    Ok(())
 }
 
 /// An inode without a name ends, by and by.

@@ -12,12 +12,13 @@
 //! trace-guest end             the trace ends
 //! ```
 
-// Unsafe code is in `mark` alone.
+// Unsafe code is in `mark` and `share` alone.
 #![deny(unsafe_code)]
 
 mod counted;
 mod mark;
 mod perform;
+mod share;
 
 use anyhow::{bail, Context, Result};
 use perform::Perform;

@@ -3,6 +3,7 @@
 //! Makes the calls.
 
 use crate::mark::{store, Durable};
+use crate::share;
 use anyhow::{bail, Context, Result};
 use format::inode::Time;
 use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, RenameFlags, StatxFlags};
@@ -232,6 +233,27 @@ impl Perform {
             }
             Call::Punch { path, offset, len } => {
                 let flags = FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE;
+                fs::fallocate(self.file(path)?, flags, *offset, *len)?;
+            }
+            Call::Clone { from, to } => {
+                fs::ioctl_ficlone(self.file(to)?, self.file(from)?)?;
+            }
+            Call::Share {
+                from,
+                at,
+                len,
+                to,
+                offset,
+                dedupe,
+            } => {
+                let (source, target) = (self.file(from)?, self.file(to)?);
+                match dedupe {
+                    true => share::dedupe(&source, *at, *len, &target, *offset)?,
+                    false => share::clone_range(&source, *at, *len, &target, *offset)?,
+                }
+            }
+            Call::Unshare { path, offset, len } => {
+                let flags = FallocateFlags::UNSHARE_RANGE;
                 fs::fallocate(self.file(path)?, flags, *offset, *len)?;
             }
             Call::StoreSync {
