@@ -10,7 +10,7 @@ export KERNEL OUT SCRIPT FS SIZE SMP MEM ICOUNT EXTRA NVDIMM MKFS OPTS TIMEOUT P
 cargo := tools/in-root cargo
 workspace := --manifest-path tools/Cargo.toml --locked
 
-.PHONY: help setup run check check-debug check-long fuzz guest shell bench doc module tools clean
+.PHONY: help setup run check check-debug check-long crash crash-long fuzz guest shell bench doc module tools clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo 'make check-debug  the guest tests on a kernel with KASAN, lockdep, kmemleak'
 	@echo 'make check-long   make check with the long settings of the random tests'
 	@echo 'make fuzz [SECONDS= SEED= BASE=]   hostile images, guided by coverage; REPLAY=file shows a finding'
+	@echo 'make crash [FS=xfs|ext4]   what a power failure takes of copies on write: the whole kernel traced'
+	@echo 'make crash-long [CALLS=5000 SEED=]   thousands of traced calls, tens of thousands of power failures'
 	@echo 'make shell        a guest with ferrox mounted, to play in'
 	@echo 'make guest SCRIPT=file-or-directory   run it in a guest; see Documentation/testing.rst for'
 	@echo '     [FS= KERNEL= SIZE= SMP= MEM= ICOUNT= EXTRA= NVDIMM= MKFS= OPTS= TIMEOUT= POWERCUT= ONLY=]'
@@ -73,6 +75,12 @@ check-debug:
 
 check-long:
 	@FERROX_LONG=1 tools/tests
+
+crash: module tools
+	@FS='$(FS)' tools/trace/rows
+
+crash-long:
+	@CALLS='$(or $(CALLS),5000)' STATES=8 tools/guest-tests/hosted/trace.sh
 
 fuzz: setup
 	@mkdir -p build

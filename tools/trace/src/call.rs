@@ -176,6 +176,15 @@ pub struct Counted {
     pub past_cache: u64,
 }
 
+/// A copy on write, and whether the filesystem can do it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Row {
+    pub n: u64,
+    pub name: String,
+    pub error: i32,
+}
+
 impl Call {
     /// The paths that it concerns.
     pub fn paths(&self) -> Vec<&str> {

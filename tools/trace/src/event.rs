@@ -49,6 +49,8 @@ pub enum Mark {
     End,
     /// A number of the program's own, and a value.
     Note(u64, u64),
+    /// What lies here in the data, and for how many bytes, has been promised to be durable.
+    Promise(u64, u64),
 }
 
 impl Mark {
@@ -60,6 +62,7 @@ impl Mark {
             Self::Returned(n) => [3, n, 0, 0],
             Self::End => [4, 0, 0, 0],
             Self::Note(what, value) => [5, what, value, 0],
+            Self::Promise(at, len) => [6, at, len, 0],
         }
     }
 
@@ -71,6 +74,7 @@ impl Mark {
             [3, n, _, _] => Self::Returned(n),
             [4, ..] => Self::End,
             [5, what, value, _] => Self::Note(what, value),
+            [6, at, len, _] => Self::Promise(at, len),
             _ => return None,
         })
     }

@@ -10,7 +10,7 @@
 //!
 //! [`counters`] compares what the filesystem counts with what the trace shows.
 
-use crate::call::{Counted, Report};
+use crate::call::{Counted, Report, Row};
 use crate::device::{Counts, Device};
 use crate::event::{Event, Mark, Reader, What};
 use crate::expect::{Change, Expected};
@@ -370,5 +370,49 @@ pub fn counters(
     }
     ensure!(calls.next().is_none(), "a report without a call");
     ensure!(!all.is_empty(), "no call was traced");
+    Ok(all)
+}
+
+/// Of each row what a power failure would take of the promised bytes, in lines, and which instruction
+/// stored the first of these; `None` where the filesystem does not do it.
+///
+/// # Errors
+///
+/// The trace and the reports do not fit each other.
+pub fn lost(
+    trace: Reader<impl Read>,
+    rows: &[Row],
+    symbols: &Symbols,
+) -> Result<Vec<(Row, Option<(usize, String)>)>> {
+    let mut device = Device::new(trace.header().len);
+    let mut all: Vec<_> = rows.iter().map(|row| (row.clone(), None)).collect();
+    let mut now = None;
+    for event in trace {
+        let event = event?;
+        match event.what {
+            What::Mark(Mark::Call(n)) => now = Some(n),
+            What::Mark(Mark::Promise(at, len)) => {
+                let row = all.iter_mut().find(|(row, _)| Some(row.n) == now);
+                let (_, found) = row.context("a promise without a row")?;
+                let mut lines = device.lost(at, len);
+                let first = lines.next();
+                let by = first.map_or_else(String::new, |(_, pc)| symbols.name(pc));
+                *found = Some((usize::from(first.is_some()) + lines.count(), by));
+            }
+            _ => {}
+        }
+        if let Err(at) = device.apply(&event) {
+            bail!("the trace has a gap: byte {at:#x} is not what was stored there");
+        }
+    }
+    ensure!(!all.is_empty(), "no row was traced");
+    for (row, found) in &all {
+        ensure!(
+            (row.error == 0) == found.is_some(),
+            "{}: error {}, and {found:?}",
+            row.name,
+            row.error
+        );
+    }
     Ok(all)
 }

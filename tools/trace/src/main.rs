@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use trace::call::Counted;
+use trace::call::{Counted, Row};
 use trace::event::Reader;
 use trace::judge::{self, Options, Symbols};
 
@@ -39,6 +39,18 @@ enum Command {
         /// /proc/kallsyms of the guest, for the names of instructions
         #[arg(long)]
         symbols: Option<PathBuf>,
+    },
+    /// Tell what a power failure would take of what was promised: copies on write, on any filesystem
+    Lost {
+        /// What the plugin wrote
+        trace: PathBuf,
+        /// What trace-guest printed
+        rows: PathBuf,
+        /// /proc/kallsyms of the guest, for the names of instructions
+        symbols: PathBuf,
+        /// Fail if anything would be lost
+        #[arg(long)]
+        none: bool,
     },
     /// Compare the filesystem's own counters with what was traced
     Counters {
@@ -95,6 +107,34 @@ fn main() -> Result<()> {
                 verdict.calls, verdict.refused, verdict.explored.states
             );
             println!("{verdict:#?}");
+        }
+        Command::Lost {
+            trace,
+            rows,
+            symbols,
+            none,
+        } => {
+            let symbols = Symbols::new(&std::fs::read_to_string(symbols)?);
+            let all = judge::lost(reader(&trace)?, &reports::<Row>(&rows)?, &symbols)?;
+            println!("of the 64 lines of a block, those that a power failure takes back");
+            let mut lines = 0;
+            for (row, found) in &all {
+                let (count, by) = match found {
+                    Some((0, _)) => ("0".to_owned(), String::new()),
+                    Some((count, by)) => (count.to_string(), format!("  ({by})")),
+                    None => ("-".to_owned(), format!("  (error {})", row.error)),
+                };
+                lines += found.as_ref().map_or(0, |(count, _)| *count);
+                println!("{count:>4}  {}{by}", row.name);
+            }
+            anyhow::ensure!(
+                !none || lines == 0,
+                "{lines} lines were promised and are lost"
+            );
+            anyhow::ensure!(
+                !none || all.iter().all(|(row, _)| row.error == 0),
+                "not all of it can be done"
+            );
         }
         Command::Counters {
             trace,

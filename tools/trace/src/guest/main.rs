@@ -9,6 +9,7 @@
 //! trace-guest counted DIRECTORY COUNTERS
 //!                             makes calls of each kind, and prints what the counters of the
 //!                             filesystem in the directory COUNTERS say of each
+//! trace-guest rows DIRECTORY  copies on write of each kind, and what each has promised
 //! trace-guest end             the trace ends
 //! ```
 
@@ -18,6 +19,7 @@
 mod counted;
 mod mark;
 mod perform;
+mod rows;
 mod share;
 
 use anyhow::{bail, Context, Result};
@@ -76,10 +78,11 @@ fn main() -> Result<()> {
         ["begin", disk] => begin(disk),
         ["calls", directory, seed, count] => calls(directory, seed.parse()?, count.parse()?),
         ["counted", directory, counters] => counted::run(Path::new(directory), Path::new(counters)),
+        ["rows", directory] => rows::run(Path::new(directory)),
         ["end"] => {
             mark::mark(Mark::End);
             Ok(())
         }
-        _ => bail!("usage: trace-guest begin DISK | calls DIRECTORY SEED COUNT | counted DIRECTORY COUNTERS | end"),
+        _ => bail!("usage: trace-guest begin DISK | calls DIRECTORY SEED COUNT | counted DIRECTORY COUNTERS | rows DIRECTORY | end"),
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ioctls that share ranges (`include/uapi/linux/fs.h`).
+//! The ioctls that share ranges, and the one that tells where they are (`include/uapi/linux/fs.h`,
+//! `include/uapi/linux/fiemap.h`).
 
 #![allow(unsafe_code)]
 
@@ -34,6 +35,25 @@ struct DedupeRange {
     reserved_here: u32,
 }
 
+/// `struct fiemap` with one extent behind it.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    len: u64,
+    flags: u32,
+    mapped: u32,
+    room: u32,
+    reserved: u32,
+    logical: u64,
+    physical: u64,
+    length: u64,
+    reserved_too: [u64; 2],
+    extent_flags: u32,
+    reserved_here: [u32; 3],
+}
+
+/// The structure without its extents is 32 bytes long.
+const FIEMAP: u32 = opcode::read_write::<[u8; 32]>(b'f', 11);
 const FICLONERANGE: u32 = opcode::write::<CloneRange>(0x94, 13);
 /// The structure without its targets is 24 bytes long.
 const FIDEDUPERANGE: u32 = opcode::read_write::<[u8; 24]>(0x94, 54);
@@ -57,6 +77,30 @@ pub(crate) fn clone_range(
     // SAFETY: it reads that structure, and nothing else.
     unsafe { ioctl(target, request) }?;
     Ok(())
+}
+
+/// Where the byte at `at` of a file lies on the device.
+pub(crate) fn fiemap(file: &File, at: u64) -> Result<u64> {
+    let mut map = Fiemap {
+        start: at,
+        len: 1,
+        flags: 0,
+        mapped: 0,
+        room: 1,
+        reserved: 0,
+        logical: 0,
+        physical: 0,
+        length: 0,
+        reserved_too: [0; 2],
+        extent_flags: 0,
+        reserved_here: [0; 3],
+    };
+    // SAFETY: the structure is the one that belongs to the number, with room for one extent.
+    let request = unsafe { Updater::<{ FIEMAP }, _>::new(&mut map) };
+    // SAFETY: it reads and writes that structure, and nothing else.
+    unsafe { ioctl(file, request) }?;
+    anyhow::ensure!(map.mapped == 1, "the file has nothing at {at}");
+    Ok(map.physical + (at - map.logical))
 }
 
 /// The same, if the bytes are equal: an error if they are not.
