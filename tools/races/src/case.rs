@@ -3,7 +3,7 @@
 //! The files of one case, and what can be seen of them afterwards.
 
 use crate::model::{Answer, File, State, BLOCK, ROOM};
-use crate::touch::Map;
+use crate::touch::{clone_range, Map};
 use anyhow::{bail, ensure, Result};
 use rustix::fs::{access, fallocate, fstat, ftruncate, open, Access, FallocateFlags, Mode, OFlags};
 use rustix::io::{pread, pwrite, Errno};
@@ -42,10 +42,13 @@ impl Case {
         let block = BLOCK as u64;
         fallocate(&f, FallocateFlags::empty(), 2 * block, block)?;
         pwrite(&f, &[0x33; BLOCK], 3 * block)?;
+        pwrite(&f, &[0x44; BLOCK], 4 * block)?;
         pwrite(&f, &[0x55; 1000], 5 * block)?;
         let g = create(&format!("{name}.g"))?;
         ftruncate(&g, block)?;
         pwrite(&g, &[0x22; BLOCK], block)?;
+        // What they share.
+        clone_range(&f, 4 * block, block, &g, 2 * block)?;
         let mut other = None;
         if names {
             create(&format!("{name}.spare"))?;
@@ -53,12 +56,12 @@ impl Case {
             pwrite(&file, &[0xdd; 3 * BLOCK], 0)?;
             other = Some(file);
         }
-        let (map_f, map_g) = (Map::new(&f, ROOM)?, Map::new(&g, 2 * BLOCK)?);
+        let (map_f, map_g) = (Map::new(&f, ROOM)?, Map::new(&g, 3 * BLOCK)?);
         if warm {
             for page in 0..6 {
                 ensure!(map_f.load(page * BLOCK).is_some(), "a page of the file");
             }
-            for page in 0..2 {
+            for page in 0..3 {
                 ensure!(map_g.load(page * BLOCK).is_some(), "a page of the other");
             }
         }

@@ -79,6 +79,10 @@ const FIRST: &[&str] = &[
     "punch a hole",
     "unlink, while it is open",
     "the end of another file",
+    "write into a shared block",
+    "store into a shared block",
+    "the other sharer leaves",
+    "clone from the other, over what is shared",
 ];
 
 type Stops = Vec<(&'static Op, bool, Vec<Stop>)>;

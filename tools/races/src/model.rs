@@ -112,6 +112,14 @@ impl File {
         Answer::Loaded(self.mapped(at).then(value))
     }
 
+    /// A block of another place, shared.
+    pub(crate) fn put(&mut self, page: Option<Vec<u8>>, at: usize) -> Answer {
+        if let Some(page) = page {
+            self.write(at, &page);
+        }
+        Answer::Done(0)
+    }
+
     /// A block of this file as it is mapped.
     pub(crate) fn page(&self, at: usize) -> Option<Vec<u8>> {
         self.mapped(at).then(|| self.bytes[at..at + BLOCK].to_vec())
@@ -128,14 +136,16 @@ pub(crate) fn copy_page(page: Option<Vec<u8>>, to: &mut File, at: usize) -> Answ
 
 impl State {
     /// What each case begins with: a written block, a hole, a preallocated block, a written block,
-    /// a hole, and 1000 bytes; beside it a hole and a written block.
+    /// one that it shares, and 1000 bytes; beside it a hole, a written block, and the shared one.
     pub(crate) fn new() -> Self {
         let (mut f, mut g) = (File::new(), File::new());
         f.write(0, &[0x11; BLOCK]);
         f.allocate(2 * BLOCK, 3 * BLOCK);
         f.write(3 * BLOCK, &[0x33; BLOCK]);
+        f.write(4 * BLOCK, &[0x44; BLOCK]);
         f.write(5 * BLOCK, &[0x55; 1000]);
         g.write(BLOCK, &[0x22; BLOCK]);
+        g.write(2 * BLOCK, &[0x44; BLOCK]);
         Self {
             f,
             g,

@@ -4,6 +4,7 @@
 
 use crate::case::{result, Case};
 use crate::model::{copy_page, Answer, State, BLOCK, ROOM};
+use crate::touch::clone_range;
 use rustix::fs::{fallocate, fsync, ftruncate, syncfs, FallocateFlags};
 use rustix::io::{pread, pwrite};
 use std::os::fd::AsRawFd;
@@ -177,6 +178,88 @@ pub(crate) const OPS: &[Op] = &[
         ends: false,
         real: |case| Answer::Stored(case.map_f.store(5 * BLOCK + 504, STORED)),
         model: |s| s.f.store(5 * BLOCK + 504, STORED),
+    },
+    Op {
+        name: "write into a shared block",
+        steps: &[
+            "fresh-quiet",
+            "fresh-taken",
+            "fresh-copied",
+            "fresh-ready",
+            "logged",
+            "fresh-recorded",
+        ],
+        ends: false,
+        real: |case| write(case, 4 * BLOCK + 100, b's', 2000),
+        model: |s| s.f.write(4 * BLOCK + 100, &[b's'; 2000]),
+    },
+    Op {
+        name: "store into a shared block",
+        steps: &[
+            "store-found",
+            "copy-taken",
+            "copy-copied",
+            "logged",
+            "copy-recorded",
+            "fault-mapped",
+        ],
+        ends: false,
+        real: |case| Answer::Stored(case.map_f.store(4 * BLOCK + 3000, STORED)),
+        model: |s| s.f.store(4 * BLOCK + 3000, STORED),
+    },
+    Op {
+        name: "store into the other's shared block",
+        steps: &["copy-taken", "copy-copied", "copy-recorded"],
+        ends: false,
+        real: |case| Answer::Stored(case.map_g.store(2 * BLOCK + 504, STORED)),
+        model: |s| s.g.store(2 * BLOCK + 504, STORED),
+    },
+    Op {
+        name: "load of a shared block",
+        steps: &["look-found", "fault-mapped"],
+        ends: false,
+        real: |case| Answer::Loaded(case.map_f.load(4 * BLOCK + 1000)),
+        model: |s| s.f.load(4 * BLOCK + 1000),
+    },
+    Op {
+        name: "the other sharer leaves",
+        steps: &["clear-quiet", "logged"],
+        ends: false,
+        real: |case| {
+            let done = fallocate(&case.g, PUNCH, 2 * BLOCK as u64, BLOCK as u64);
+            result(done.map(|()| 0))
+        },
+        model: |s| s.g.punch(2 * BLOCK, 3 * BLOCK),
+    },
+    Op {
+        name: "clone to the other",
+        steps: &["share-locked", "share-quiet", "logged", "share-recorded"],
+        ends: false,
+        real: |case| result(clone_range(&case.f, 0, BLOCK as u64, &case.g, 0)),
+        model: |s| {
+            let page = s.f.page(0);
+            s.g.put(page, 0)
+        },
+    },
+    Op {
+        name: "clone from the other, over what is shared",
+        steps: &["share-locked", "share-quiet", "logged", "share-recorded"],
+        ends: false,
+        real: |case| {
+            let block = BLOCK as u64;
+            result(clone_range(&case.g, block, block, &case.f, 4 * block))
+        },
+        model: |s| {
+            let page = s.g.page(BLOCK);
+            s.f.put(page, 4 * BLOCK)
+        },
+    },
+    Op {
+        name: "unshare",
+        steps: &["unshare-quiet", "logged"],
+        ends: false,
+        real: |case| space(case, FallocateFlags::UNSHARE_RANGE, 4 * BLOCK, 5 * BLOCK),
+        model: |s| s.f.allocate(4 * BLOCK, 5 * BLOCK),
     },
     Op {
         name: "load of the hole",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads and stores through a mapping that may end in SIGBUS. This is the one place of the program
-//! with unsafe code.
+//! Loads and stores through a mapping that may end in SIGBUS, and the ioctl that shares. This is the
+//! one place of the program with unsafe code.
 //!
 //! A load or store is one instruction of known length, and nothing else in the program touches a
 //! mapping. The handler of SIGBUS steps over it and raises a flag in a register: so a thread learns
@@ -10,10 +10,11 @@
 #![allow(unsafe_code)]
 
 use anyhow::{ensure, Result};
+use rustix::io::Errno;
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
 use std::arch::asm;
 use std::ffi::c_void;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// `mov [rdi], rsi` and `mov rsi, [rdi]` are three bytes each.
 const LENGTH: i64 = 3;
@@ -37,8 +38,38 @@ extern "C" fn refused(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut c_v
     registers[libc::REG_RAX as usize] = 1;
 }
 
+/// `struct file_clone_range` (`include/uapi/linux/fs.h`).
+#[repr(C)]
+struct CloneRange {
+    source: i64,
+    at: u64,
+    len: u64,
+    offset: u64,
+}
+
+/// Makes a range of `target` the twin of one of `source`.
+pub(crate) fn clone_range(
+    source: impl AsFd,
+    at: u64,
+    len: u64,
+    target: impl AsFd,
+    offset: u64,
+) -> Result<isize, Errno> {
+    const FICLONERANGE: u32 = rustix::ioctl::opcode::write::<CloneRange>(0x94, 13);
+    let range = CloneRange {
+        source: source.as_fd().as_raw_fd().into(),
+        at,
+        len,
+        offset,
+    };
+    // SAFETY: the structure is the one that belongs to the number.
+    let request = unsafe { rustix::ioctl::Setter::<{ FICLONERANGE }, _>::new(range) };
+    // SAFETY: it reads that structure, and nothing else.
+    unsafe { rustix::ioctl::ioctl(target, request) }.map(|()| 0)
+}
+
 /// Installs the handler. Once, before the first mapping is touched.
-pub(crate) fn prepare() -> Result<()> {
+pub(crate) fn prepare() -> anyhow::Result<()> {
     // SAFETY: all bits zero is a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = refused as *const () as usize;
