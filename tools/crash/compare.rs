@@ -263,6 +263,33 @@ pub fn used(state: &mut State<'_>, model: &Model) -> Verdict<u64> {
     Ok(blocks)
 }
 
+/// Lets the pages of the model be shared as the blocks of the engine are, where a crash has left it to
+/// chance; they must have the same bytes.
+pub fn adopt(state: &mut State<'_>, model: &mut Model) -> Verdict {
+    let mut pages: BTreeMap<u64, Arc<[u8; 4096]>> = BTreeMap::new();
+    for (ino, node) in &mut model.nodes {
+        if !node.is_file() {
+            continue;
+        }
+        for (at, slot) in &mut Arc::make_mut(node).blocks {
+            let Slot::Data(page) = slot else { continue };
+            let found = state.inode(Ino::new(*ino), |env, inode| {
+                extents::lookup_loading(env, inode, FileBlock::new(*at))
+            });
+            let At::Extent(piece) = told(found, "extent")? else {
+                return Err(format!("inode {ino}: block {at} is a hole"));
+            };
+            let place = piece.start.raw() + at - piece.file.raw();
+            let first = pages.entry(place).or_insert_with(|| Arc::new(**page));
+            if **first != **page {
+                return Err(format!("inode {ino}: block {at} is another's too"));
+            }
+            *page = first.clone();
+        }
+    }
+    Ok(())
+}
+
 /// Space is in files, in the fixed parts, in node chunks, or free. Returns the blocks of chunks.
 ///
 /// Files have as many blocks as the model says, but for the last ones of files that end within a

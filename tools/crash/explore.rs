@@ -214,6 +214,7 @@ impl Explorer {
         };
         let ram = Ram::from_image(image.clone());
         let (mut state, _) = State::mount(&ram, Mode::Write).map_err(|error| words(&error))?;
+        compare::adopt(&mut state, &mut model)?;
         // What a crash left behind the end of files must not come to light.
         let files: Vec<u64> = model
             .nodes

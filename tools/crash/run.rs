@@ -6,7 +6,7 @@
 use crate::check;
 use crate::compare::{self, words, Verdict};
 use crate::model::Model;
-use crate::step::{act_told, draw, Did, Negatives, Op, Taste};
+use crate::step::{act_told, draw, draw_sharing, Did, Negatives, Op, Taste};
 use engine::mkfs::{mkfs, Options};
 use engine::state::{Mode, State};
 use format::Blocks;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub ops: u64,
     /// How they are drawn.
     pub taste: Taste,
+    /// Most of them share blocks, or take apart what is shared.
+    pub sharing: bool,
     /// Everything comes from it.
     pub seed: u64,
 }
@@ -171,7 +173,10 @@ pub fn run_on(ram: &Ram, plan: &Plan) -> Verdict<(Seen, Model)> {
             state = Some(fresh);
             continue;
         }
-        let op = draw(&model, &mut rng, &taste);
+        let op = match plan.sharing {
+            true => draw_sharing(&model, &mut rng, &taste),
+            false => draw(&model, &mut rng, &taste),
+        };
         last.push_back(format!("{op:?}").chars().take(300).collect());
         if last.len() > 12 {
             last.pop_front();

@@ -12,7 +12,7 @@ mod draw;
 mod negative;
 
 pub use act::{act, act_told, covered, Did};
-pub use draw::{draw, Taste};
+pub use draw::{draw, draw_sharing, Taste};
 pub use negative::{look, Negatives};
 
 use crate::model::New;

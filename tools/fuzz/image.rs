@@ -33,6 +33,7 @@ fn clean(seed: u64, group_blocks: Option<u64>, ops: u64) -> (Image, Model) {
         cpus: 2,
         ops,
         taste: TASTE,
+        sharing: false,
         seed,
     };
     let ram = Ram::new(BYTES);

@@ -108,6 +108,39 @@ pub fn draw(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Op {
     }
 }
 
+/// [`draw()`] for who wants to see sharing: mostly that, and what takes it apart.
+pub fn draw_sharing(model: &Model, rng: &mut fastrand::Rng, taste: &Taste) -> Op {
+    for _ in 0..20 {
+        let op = match rng.u32(0..20) {
+            0..12 if !taste.grow => less(model, rng, taste),
+            0..9 => share(model, rng, taste),
+            9..14 => cow_write(model, rng, taste),
+            14..16 => pick(model, rng, |n| n.is_file() && !n.blocks.is_empty()).map(|(ino, _)| {
+                let from = rng.u64(0..taste.blocks);
+                let to = from + rng.u64(1..8);
+                Op::Unshare { ino, from, to }
+            }),
+            16 => less(model, rng, taste),
+            17 | 18 => pick(model, rng, |n| n.is_file() && n.size < 1 << 40).map(|(ino, _)| {
+                let offset = rng.u64(0..taste.blocks * BLOCK);
+                let len = rng.usize(1..=taste.write / 4);
+                let fill = rng.u64(..);
+                Op::Write {
+                    ino,
+                    offset,
+                    len,
+                    fill,
+                }
+            }),
+            _ => more(model, rng, taste),
+        };
+        if let Some(op) = op {
+            return op;
+        }
+    }
+    draw(model, rng, taste)
+}
+
 fn look(model: &Model, rng: &mut fastrand::Rng) -> Option<Op> {
     match rng.u32(0..10) {
         0 => {

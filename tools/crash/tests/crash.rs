@@ -7,7 +7,7 @@ use crash::compare::{self, words};
 use crash::explore::{keep, workload, Depth, Event, Explorer, Ground, TASTE};
 use crash::model::{Model, New};
 use crash::run::{options, seed, setting, BEGIN};
-use crash::step::{act, draw, Op};
+use crash::step::{act, draw, draw_sharing, Op, Taste};
 use engine::env::Media;
 use engine::error::{Error, MediaError};
 use engine::geometry::Geometry;
@@ -30,11 +30,12 @@ fn fresh(seed: u64) -> Image {
     ram.image()
 }
 
-/// Random workloads until enough states were seen.
-#[test]
-fn every_fence_of_a_workload() {
-    let seed = seed();
-    let want = setting("FERROX_STATES", 50_000);
+/// Explores random workloads until enough states were seen; returns the fences of each operation.
+fn explore(
+    seed: u64,
+    want: u64,
+    draw: fn(&Model, &mut fastrand::Rng, &Taste) -> Op,
+) -> BTreeMap<String, u64> {
     let depth = Depth {
         states: 40,
         again: 150,
@@ -76,6 +77,25 @@ fn every_fence_of_a_workload() {
             .unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
     eprintln!("fences: {counts:?}\n{:?}", explorer.explored);
+    counts
+}
+
+/// Random workloads until enough states were seen.
+#[test]
+fn every_fence_of_a_workload() {
+    explore(seed(), setting("FERROX_STATES", 50_000), draw);
+}
+
+/// The same of workloads in which most operations share, or take apart what is shared.
+#[test]
+fn every_fence_of_sharing() {
+    let want = setting("FERROX_STATES", 50_000);
+    let counts = explore(seed() ^ 5, want, draw_sharing);
+    for (name, least) in [("Share", 150), ("CowWrite", 200), ("Unshare", 40)] {
+        let fences = counts.get(name).copied().unwrap_or(0);
+        let least = least * want / 50_000;
+        assert!(fences >= least, "{name}: {fences} fences, not {least}");
+    }
 }
 
 /// A crash of mkfs over an older filesystem leaves the old one, none, or the new one.

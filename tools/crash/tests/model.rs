@@ -31,6 +31,7 @@ fn small_device_of_many_groups() {
             groups: 8,
             checkpoints: 2,
         },
+        sharing: false,
         seed: seed(),
     });
     assert!(seen.given > 0, "no chunk of nodes went back to data");
@@ -52,6 +53,7 @@ fn larger_device_with_larger_directories() {
             groups: 4,
             checkpoints: 1,
         },
+        sharing: false,
         seed: seed() ^ 1,
     });
 }
@@ -72,6 +74,7 @@ fn many_small_groups() {
             groups: 32,
             checkpoints: 1,
         },
+        sharing: false,
         seed: seed() ^ 2,
     });
 }
@@ -92,6 +95,33 @@ fn directories_of_thousands() {
             groups: 4,
             checkpoints: 1,
         },
+        sharing: false,
         seed: seed() ^ 3,
     });
+}
+
+/// Files that share with one another, on a device that is full again and again: of many groups, and of
+/// few.
+#[test]
+fn files_that_share() {
+    for (group_blocks, blocks, groups) in [(Some(512), 1200, 8), (None, 3000, 1)] {
+        let seen = go(&Plan {
+            bytes: 16 << 20,
+            group_blocks,
+            cpus: 2,
+            ops: setting("FERROX_OPS", 40_000),
+            taste: Taste {
+                write: 3_000_000,
+                blocks,
+                grow: true,
+                names: 60,
+                root: 50,
+                groups,
+                checkpoints: 2,
+            },
+            sharing: true,
+            seed: seed() ^ 4,
+        });
+        assert!(seen.full > 0, "the device was never full");
+    }
 }

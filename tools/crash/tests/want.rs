@@ -37,6 +37,7 @@ fn populated(seed: u64) -> (Image, Model) {
         cpus: 2,
         ops: 700,
         taste: TASTE,
+        sharing: false,
         seed,
     };
     let ram = Ram::new(plan.bytes);
