@@ -213,7 +213,7 @@ fn clones(bytes: u64, count: u64) {
     let mut written = std::collections::BTreeMap::new();
     for _ in 0..count / 10 {
         let (file, n) = (rng.usize(0..3), rng.u64(0..count));
-        let value = rng.u64(..) | 1 << 63;
+        let value = rng.u64(..) | (1 << 63);
         state
             .write(files[file], n * 8192, &value.to_le_bytes(), 8)
             .unwrap();
