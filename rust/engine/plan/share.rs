@@ -18,10 +18,11 @@ use format::{Blocks, FileBlock, FileSize, Ino};
 use zerocopy::IntoBytes;
 
 /// How many extents one record of sharing should list: fewer where groups are small, for each may
-/// want a place for a node.
+/// want a place for a node. Each may also change half a leaf of a reverse map, and an operation is
+/// promised two dozen nodes of a checkpoint area.
 pub fn share_most(env: &dyn Env) -> usize {
     let blocks = env.volume().group_blocks.raw() / 64;
-    format::units::index(blocks).clamp(4, MAX_EXTENTS)
+    format::units::index(blocks).clamp(4, MAX_EXTENTS / 2)
 }
 
 /// Plans that the beginning of `twin` comes about, as much of it as fits in one record with at most
