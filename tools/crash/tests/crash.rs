@@ -511,8 +511,8 @@ fn a_fence_left_out_is_found() {
             || name.ends_with(": ");
         assert!(belt || *found > 0, "{name}: none of {passed} found");
     }
-    // Two writes are in place, where the fence of their record serves too; and a record that only says
-    // that a file is alone has the fence of the next.
+    // Two writes are in place, where the fence of their record serves too; and two records only say that
+    // a file is alone, or give it a last block of its own: the fence of the next serves them.
     let missed = |[passed, found]: &[u64; 2]| if *found > 0 { *passed } else { 0 };
     let missed: u64 = table
         .iter()
@@ -520,7 +520,7 @@ fn a_fence_left_out_is_found() {
         .filter(|(n, _)| **n != "Truncate: elsewhere")
         .map(|(_, c)| missed(c))
         .sum();
-    assert!(missed <= 3, "{missed} fences not found");
+    assert!(missed <= 4, "{missed} fences not found");
 }
 
 #[test]
