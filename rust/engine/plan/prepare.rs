@@ -207,7 +207,9 @@ pub(super) fn prepare_map(
                     Some(piece),
                 )?;
                 extents = extents.saturating_add(more);
-                n = n.saturating_add(1);
+                if !is_whole(env, locked, ino, piece)? {
+                    n = n.saturating_add(1);
+                }
             }
         }
     }
@@ -220,7 +222,8 @@ pub(super) fn prepare_map(
         items: if n > 0 { 2 } else { 0 },
         rmap: changes,
         orphan: None,
-        inline: n > 0,
+        // What joins with its neighbours makes the item shorter.
+        inline: n > 0 || extents > 0,
         many: false,
     };
     let mut tally = Tally::default();
@@ -481,6 +484,21 @@ fn load_maps(
         load_record(env, locked, ino, piece)?;
     }
     Ok(runs)
+}
+
+/// Whether `piece` is all of an extent that the file has, and gives it other flags at most: what goes
+/// for it comes again, in both maps, and nothing grows. So who is found to be alone can be told so
+/// where there is no place for a node.
+#[inline(never)]
+fn is_whole(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result<bool> {
+    let inode = locked.inode(ino)?;
+    // The only item of a tree would come back into the inode item.
+    let stays = inode.fork() != Fork::Tree || inode.core.items.get() > 1;
+    let extents::At::Extent(old) = extents::lookup_loading(env, inode, piece.file)? else {
+        return Ok(false);
+    };
+    let same = old.file == piece.file && old.start == piece.start && old.len == piece.len;
+    Ok(stays && same)
 }
 
 fn load_record(env: &dyn Env, locked: &mut Locked<'_>, ino: Ino, piece: &Piece) -> Result {

@@ -597,3 +597,32 @@ fn copies_on_a_full_device() {
     assert!(read(&mut state, a) == vec![4; 20 * 4096]);
     check::full(&mut state).unwrap();
 }
+
+/// Who is alone again writes in place, also where there is neither a block nor a place for a node.
+#[test]
+fn alone_on_a_full_device() {
+    for group_blocks in [Some(512), None] {
+        let ram = Ram::new(16 << 20);
+        mkfs(&ram, &options(16 << 20, group_blocks, 2, 5)).unwrap();
+        let (mut state, _) = State::mount(&ram, Mode::Write).unwrap();
+        let new = NewInode {
+            mode: S_IFREG | 0o600,
+            time: 9,
+            ..NewInode::default()
+        };
+        let [a, b] =
+            [b"a", b"b"].map(|name| state.create(Ino::ROOT, name, None, &new, &[]).unwrap());
+        state.write(a, 0, &[1; 20 * 4096], 9).unwrap();
+        clone(&mut state, a, b, 20).unwrap();
+        for what in [Fill::Names, Fill::Extents, Fill::Inodes, Fill::Data] {
+            fill(&mut state, what, 0);
+        }
+        // Its names are gone, and so is it.
+        state.unlink(Ino::ROOT, b"b", false, 9).unwrap();
+        state.reap(b).unwrap();
+        let free = state.free().raw();
+        state.write(a, 5 * 4096 + 9, &[2; 9000], 9).unwrap();
+        assert_eq!(state.free().raw(), free);
+        check::full(&mut state).unwrap();
+    }
+}
