@@ -5,6 +5,7 @@
 //! * `info`: what a prober wants: type, UUID, label; also for udev;
 //! * `dump`: any structure, by number or by path;
 //! * `map`: a picture of the device;
+//! * `owners`: who has a block, with paths;
 //! * `stat`: counts and histograms.
 //!
 //! Every answer is one tree of names and values, which is printed as text or as JSON. All but
@@ -16,12 +17,15 @@
 mod dump;
 mod info;
 mod map;
+mod owners;
+mod sharing;
 mod show;
 mod stat;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use device::{Device, Purpose};
 use engine::state::{Mode, State};
+use format::units::BLOCK_SIZE;
 use media::Media;
 use serde_json::Value;
 use std::fmt;
@@ -86,6 +90,20 @@ enum Verb {
         /// Print the counts of each cell as JSON
         #[arg(long, conflicts_with = "output")]
         json: bool,
+        /// The device or image
+        device: PathBuf,
+    },
+    /// Who has the block at an address
+    Owners {
+        /// The address is the number of a block
+        #[arg(short, long)]
+        block: bool,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+        /// The byte of the device, or with --block the block; 0x for hexadecimal
+        #[arg(value_parser = owners::number)]
+        address: u64,
         /// The device or image
         device: PathBuf,
     },
@@ -157,6 +175,16 @@ fn main() -> ExitCode {
             json,
             device,
         } => (device, draw(device, *output, *json)),
+        Verb::Owners {
+            block,
+            json,
+            address,
+            device,
+        } => {
+            let bytes = if *block { BLOCK_SIZE } else { 1 };
+            let run = |media: &dyn Media| owners::run(media, address.saturating_mul(bytes));
+            (device, answer(device, *json, &run))
+        }
         Verb::Stat { json, device } => (device, answer(device, *json, &|media| stat::run(media))),
     };
     match result {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What there is, counted: the checker's counts, and histograms of extents and of free runs.
+//! What there is, counted: the checker's counts, what is shared, and histograms of extents, of free
+//! runs, and of how many share a block.
 
+use crate::sharing::Sharing;
 use crate::{mount, Failed};
 use engine::extents;
 use engine::state::State;
@@ -41,6 +43,7 @@ pub(crate) fn run(media: &dyn Media) -> Result<Value, Failed> {
     let mut findings = 0u64;
     let counts = check::run(&mut state, &mut |_| findings += 1, &mut |_, _| {})?;
     let (mut lengths, mut per_file, mut free) = Default::default();
+    let mut sharing = Sharing::default();
     let groups = state.env().volume().groups;
     for number in 0..groups {
         if !state.is_touched(Group::new(number))? {
@@ -57,6 +60,7 @@ pub(crate) fn run(media: &dyn Media) -> Result<Value, Failed> {
             &mut per_file,
             &mut free,
         )?;
+        sharing.group(&mut state, Group::new(number))?;
         // What was opened is clean, unless replay made it dirty.
         state.forget();
     }
@@ -74,10 +78,14 @@ pub(crate) fn run(media: &dyn Media) -> Result<Value, Failed> {
     put("entries", counts.entries.into());
     put("extents", counts.extents.into());
     put("nodes", counts.nodes.into());
+    put("file_blocks", sharing.file_blocks().into());
+    put("shared_blocks", sharing.shared().into());
+    put("saved_blocks", sharing.saved().into());
     put("findings", findings.into());
     put("extents_by_length", lengths.show());
     put("files_by_extents", per_file.show());
     put("free_runs_by_length", free.show());
+    put("blocks_by_owners", sharing.show());
     Ok(out.into())
 }
 

@@ -5,9 +5,10 @@
 
 use engine::mkfs::{mkfs, Options};
 use engine::plan::NewInode;
+use engine::sharing::Twin;
 use engine::state::{Mode, State};
 use format::inode::{S_IFDIR, S_IFLNK, S_IFREG};
-use format::{Addr, Blocks, Ino};
+use format::{Addr, Blocks, FileBlock, FileSize, Ino};
 use media::{File, Media};
 use serde_json::Value;
 use std::fs;
@@ -211,4 +212,155 @@ fn the_map_is_drawn() {
     assert_ne!(pixels[..3], [0xee, 0xee, 0xee]);
     let bad = ferrox(&["map"], Path::new("/dev/null"), &[]);
     assert!(!bad.status.success() && !bad.stderr.is_empty());
+}
+
+fn json(args: &[&str], path: &Path) -> Value {
+    let out = ferrox(args, path, &[]);
+    assert!(out.status.success(), "{out:?}");
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn owners_are_told_with_their_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = image(&dir);
+    let file = dump(&path, &["inode", "/sub/file"]);
+    let start = file["extents"][0]["start"].as_u64().unwrap();
+    let owners = |address: u64| json(&["owners", "--json", &address.to_string()], &path);
+    let one = owners(start * 4096 + 4096 + 5);
+    assert_eq!(
+        (&one["block"], &one["files"]),
+        (&(start + 1).into(), &1.into())
+    );
+    let owner = &one["owners"][0];
+    assert_eq!(
+        (&owner["owner"], &owner["inode"]),
+        (&"inode".into(), &file["inode"])
+    );
+    assert_eq!(
+        (&owner["offset"], &owner["path"]),
+        (&4101.into(), &"/sub/file".into())
+    );
+    assert_eq!((&owner["flags"], &owner["len"]), (&"".into(), &3.into()));
+    // A block, in either notation, and what is behind the file's last.
+    let hex = format!("{:#x}", start + 1);
+    for block in [&hex, &(start + 1).to_string()] {
+        let same = json(&["owners", "--json", "--block", block], &path);
+        assert_eq!(same["owners"][0]["offset"], 4096);
+    }
+    assert_eq!(owners((start + 3) * 4096)["owners"], "nobody");
+
+    // Twins of the second block: in a file of another directory, and in the file itself, which has
+    // a second name; and one in a file that has none.
+    let media = File::open_rw(&path).unwrap();
+    let (mut state, _) = State::mount(&media, Mode::Write).unwrap();
+    let new = NewInode {
+        mode: S_IFREG | 0o600,
+        ..NewInode::default()
+    };
+    let source = Ino::new(file["inode"].as_u64().unwrap());
+    state.link(Ino::ROOT, b"second", source, 3).unwrap();
+    let other = state.create(Ino::ROOT, b"a\nb", None, &new, &[]).unwrap();
+    let gone = state.create(Ino::ROOT, b"gone", None, &new, &[]).unwrap();
+    let mut share = |ino, to| {
+        let twin = Twin {
+            source,
+            at: FileBlock::new(1),
+            ino,
+            to: FileBlock::new(to),
+            len: Blocks::new(1),
+        };
+        let size = FileSize::new((to + 1) * 4096);
+        let mut done = Blocks::ZERO;
+        state.share(&twin, Some(size), 4, &mut done).unwrap();
+    };
+    share(other, 7);
+    share(source, 9);
+    share(gone, 0);
+    state.unlink(Ino::ROOT, b"gone", false, 5).unwrap();
+    media.sync().unwrap();
+    let all = owners((start + 1) * 4096 + 5);
+    assert_eq!(all["files"], 4, "{all}");
+    let told: Vec<(Option<&str>, u64, &str)> = all["owners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|owner| {
+            let offset = owner["offset"].as_u64().unwrap();
+            (
+                owner["path"].as_str(),
+                offset,
+                owner["flags"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    // The root directory is looked through first.
+    for want in [
+        (Some("/second"), 4101, "shared"),
+        (Some("/second"), 9 * 4096 + 5, "shared"),
+        (Some("/a\\x0ab"), 7 * 4096 + 5, "shared"),
+        (None, 5, "shared"),
+    ] {
+        assert!(told.contains(&want), "{want:?} of {told:?}");
+    }
+    // The extent is the file's alone before that.
+    assert_eq!(owners(start * 4096)["files"], 1);
+    let text = String::from_utf8(ferrox(&["owners", "0"], &path, &[]).stdout).unwrap();
+    assert!(text.contains("superblock"), "{text}");
+
+    let stat = json(&["stat", "--json"], &path);
+    assert_eq!(stat["findings"], 0);
+    let sharing = (
+        &stat["file_blocks"],
+        &stat["shared_blocks"],
+        &stat["saved_blocks"],
+    );
+    assert_eq!(sharing, (&3.into(), &1.into(), &3.into()));
+    let rows = serde_json::json!([
+        { "owners_from": 1, "blocks": 2, "places": 2 },
+        { "owners_from": 4, "blocks": 1, "places": 4 },
+    ]);
+    assert_eq!(stat["blocks_by_owners"], rows);
+}
+
+#[test]
+fn parts_of_the_filesystem_are_owners_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = image(&dir);
+    let owner = |block: u64| {
+        let text = block.to_string();
+        json(&["owners", "--json", "--block", &text], &path)["owners"][0].clone()
+    };
+    let sb = dump(&path, &["super"]);
+    let at = |name: &str| sb[name].as_u64().unwrap();
+    assert_eq!(owner(2047)["owner"], "superblock");
+    let area = sb["area_start"][1].as_u64().unwrap();
+    for (block, part) in [
+        (at("ring_start"), "ring 0"),
+        (area, "checkpoint area 1"),
+        (at("group_nodes_start"), "group tree"),
+    ] {
+        assert_eq!(
+            (&owner(block)["owner"], &owner(block)["part"]),
+            (&"log".into(), &part.into())
+        );
+    }
+    let group = dump(&path, &["group", "0"]);
+    let root = owner(group["rmap_root"].as_u64().unwrap());
+    assert_eq!(
+        (&root["owner"], &root["node"]),
+        (&"nodes".into(), &"rmap".into())
+    );
+    assert_eq!(root["of_group"], 0);
+    let chunk = &group["chunks"][0];
+    let last = chunk["start"].as_u64().unwrap() + chunk["len"].as_u64().unwrap() - 1;
+    assert_eq!(owner(last)["node"], "none");
+    for bad in [
+        &["owners", "--block", "8192"][..],
+        &["owners", "x"],
+        &["owners", "0x"],
+    ] {
+        let out = ferrox(bad, &path, &[]);
+        assert!(!out.status.success() && !out.stderr.is_empty(), "{bad:?}");
+    }
 }
