@@ -7,16 +7,19 @@
 //! | `XFS_IOC_GOINGDOWN` | shuts the filesystem down, for tests of what survives |
 //! | `FS_IOC_GETVERSION` | the generation of the inode number |
 //! | `FS_IOC_GETFSLABEL` | the label |
+//! | `FS_IOC_GETFSMAP` | who owns which bytes of the device: `fsmap.rs` |
 //!
 //! No lock is held; a request that changes something takes freeze protection itself.
 
 use crate::error::Result;
+use crate::fsmap::Reverse;
 use crate::inode::mount;
 use crate::superblock::Ferrox;
 use kernel::prelude::*;
 use kernel::uaccess::{UserPtr, UserSlice};
 use vfs::cred::{capable, Capability};
 use vfs::file::File;
+use vfs::fsmap;
 
 /// `_IOR('X', 125, u32)`, which XFS gave a meaning that its test suite knows.
 const GOING_DOWN: u32 = 0x8004_587d;
@@ -65,6 +68,11 @@ pub(crate) fn ioctl(
             }
             drop(state);
             user(LABEL).writer().write_slice(&answer)?;
+        }
+        fsmap::REQUEST => {
+            let mount = mount(file.inode());
+            mount.check_alive()?;
+            return fsmap::answer(file, argument, &mut Reverse::new(mount)?);
         }
         _ => return Err(ENOTTY),
     }

@@ -36,6 +36,7 @@ mod error;
 mod fallocate;
 mod fault;
 mod file;
+mod fsmap;
 mod fsync;
 mod inode;
 mod ioctl;

@@ -184,6 +184,9 @@ pub fn answer<T: FileSystem>(
 struct Search {
     /// What the next batch begins with.
     from: From,
+    /// What ends at this byte or before it is not wanted: a later batch goes on behind a record, and
+    /// comes by what lies before the low key, within what reaches beyond it.
+    floor: u64,
     /// What is before this has been told of.
     told: u64,
     /// With owners hidden: the end of the owned bytes from `told` on, which are not told of yet.
@@ -212,6 +215,10 @@ impl Search {
         };
         Ok(Self {
             from,
+            floor: match from {
+                From::Beyond(byte) => byte,
+                From::After(..) => 0,
+            },
             told,
             run: told,
             high: head.high,
@@ -261,7 +268,9 @@ impl Search {
             self.complete = true;
             return ControlFlow::Break(());
         }
-        if self.hide {
+        if record.end() <= self.floor {
+            // Nothing is told of it.
+        } else if self.hide {
             if record.start > self.run {
                 self.flush()?;
                 self.gap(record.start)?;

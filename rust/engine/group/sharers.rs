@@ -272,6 +272,26 @@ impl GroupObject {
         })
     }
 
+    /// Whether a block of the record `own`, as [`GroupObject::holders`] gave it, is also in another
+    /// place of a file. What is no file's is shared with nobody, and media that failed are nobody.
+    ///
+    /// # Errors
+    ///
+    /// As `other`.
+    #[inline(never)]
+    pub fn is_shared(&mut self, env: &dyn Env, own: &Holder) -> Result<bool> {
+        let is_file = |holder: &Holder| matches!(holder.owner, Owner::File(..));
+        if !is_file(own) {
+            return Ok(false);
+        }
+        let end = own.start.checked_add(own.len);
+        let end = end.ok_or(Check::RmapRecord.block(own.start))?;
+        let mut pass = |holder: &Holder| {
+            !is_file(holder) || (holder.owner == own.owner && holder.start == own.start)
+        };
+        Ok(self.other(env, own.start, end, &mut pass)?.is_some())
+    }
+
     /// Fills `out` with the records that hold a block of `start .. end`, in key order, from the
     /// key `from` on (all zero for the first call). Returns how many there are, and where to go on
     /// if there may be more.
