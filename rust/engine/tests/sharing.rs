@@ -518,6 +518,27 @@ fn the_end_of_a_file_is_zeroed_for_itself_alone() {
     });
 }
 
+/// The records that hold one block, and whether each is called shared.
+fn told(state: &mut State<'_>, at: u64) -> Vec<(Owner, bool)> {
+    let range = (Block::new(at), Block::new(at + 1));
+    let group = state.env().volume().group_of(range.0).unwrap();
+    let nobody = Holder {
+        start: Block::new(0),
+        len: Blocks::ZERO,
+        owner: Owner::Bad,
+        unwritten: false,
+    };
+    let mut out = [nobody; 8];
+    let told = state.group(group, |env, object| {
+        let (count, next) = object.holders(env, range, [0; 3], &mut out)?;
+        assert_eq!(next, None);
+        let each = out.iter().take(count);
+        each.map(|holder| Ok((holder.owner, object.is_shared(env, holder)?)))
+            .collect()
+    });
+    told.unwrap()
+}
+
 #[test]
 fn media_that_failed_are_no_sharer_but_stay_taken() {
     let ram = planting::blank();
@@ -539,9 +560,21 @@ fn media_that_failed_are_no_sharer_but_stay_taken() {
         })
         .unwrap();
     assert_eq!(check::all(&mut state).unwrap().to_vec(), []);
+    let of = |ino| Owner::File(ino, block(0));
+    let both = [(of(a), true), (of(b), true)];
+    assert_eq!(told(&mut state, lost)[..2], both);
+    assert_eq!(told(&mut state, lost)[2..], [(Owner::Bad, false)]);
+    assert_eq!(told(&mut state, lost - 1), both);
     let free = state.free().raw();
     remove(&mut state, "b");
     assert_eq!(state.free().raw(), free);
+    let alone = [(of(a), false), (Owner::Bad, false)];
+    assert_eq!(told(&mut state, lost), alone);
+    // In another place of the same file.
+    share(&mut state, &twin(a, 3, a, 9, 1)).unwrap();
+    let twice = [(of(a), true), (Owner::File(a, block(9)), true)];
+    assert_eq!(told(&mut state, lost + 2), twice);
+    state.truncate(a, FileSize::new(4 * BLOCK), 9).unwrap();
     // Nobody else is a sharer any more: the bit goes, whatever the media says.
     assert_eq!(state.is_alone(a, block(1)), Ok(true));
     assert!(!pieces(&mut state, a).iter().any(Piece::may_be_shared));
