@@ -113,6 +113,7 @@ impl From<vfs::error::Errno> for Error {
 }
 
 /// What there is, for those who change nothing.
+#[inline(never)]
 fn as_it_is(block: FileBlock, found: At) -> Result<Answer> {
     match found {
         At::Extent(piece) => {
@@ -144,6 +145,7 @@ fn bytes(piece: &Piece) -> Result<(u64, u64, u64)> {
 }
 
 /// A store through a shared mapping: there has to be a written block, durably.
+#[inline(never)]
 fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Answer> {
     let (mount, owner) = (mount(inode), owner(inode));
     let want = Blocks::covering(len);
@@ -156,23 +158,11 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Answer> {
                 let (pos, len, at) = bytes(&piece)?;
                 return Ok(Mapping::written(pos, len, at));
             }
-            At::Extent(piece) if piece.may_be_shared() => {
-                if want.raw() > 1 {
-                    // One store shall not copy 2 MiB.
-                    return Err(EAGAIN.into());
-                }
-                if mount.alone(owner, block)? {
-                    continue;
-                }
-                match cow::for_store(inode, block, &piece) {
-                    Err(Error::Engine(engine::Error::Exists)) => continue,
-                    Err(error) => return Err(error),
-                    Ok((piece, exchange)) => {
-                        let (pos, len, at) = bytes(&piece)?;
-                        return Ok(Mapping::exchanged(pos, len, at).carrying(exchange));
-                    }
-                }
-            }
+            At::Extent(piece) if piece.may_be_shared() => match shared(inode, block, &piece, want)?
+            {
+                Some(answer) => return Ok(answer),
+                None => continue,
+            },
             At::Extent(piece) => {
                 let piece = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
                 suits(&piece, want)?;
@@ -210,8 +200,29 @@ fn store(inode: &INode, block: FileBlock, len: u64) -> Result<Answer> {
     }
 }
 
+/// A block of the file's own, for a store to what others may have too. `None`: look again.
+#[inline(never)]
+fn shared(inode: &INode, block: FileBlock, piece: &Piece, want: Blocks) -> Result<Option<Answer>> {
+    if want.raw() > 1 {
+        // One store shall not copy 2 MiB.
+        return Err(EAGAIN.into());
+    }
+    if mount(inode).alone(owner(inode), block)? {
+        return Ok(None);
+    }
+    match cow::for_store(inode, block, piece) {
+        Err(Error::Engine(engine::Error::Exists)) => Ok(None),
+        Err(error) => Err(error),
+        Ok((piece, exchange)) => {
+            let (pos, len, at) = bytes(&piece)?;
+            Ok(Some(Mapping::exchanged(pos, len, at).carrying(exchange)))
+        }
+    }
+}
+
 /// Blocks for a hole. Half a huge page serves nobody, and space is not made for it by waiting: the
 /// core comes again for a small one.
+#[inline(never)]
 fn take(mount: &Mount, owner: &Counted<Owner>, want: Blocks, goal: Option<Block>) -> Result<Run> {
     if want.raw() < HUGE_BLOCKS {
         return place::take(mount, owner, want, goal);
@@ -243,6 +254,7 @@ fn zero(world: &World<'_>, piece: &Piece) -> Result {
 }
 
 /// Publishes blocks that were just taken in the place of a hole.
+#[inline(never)]
 fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
     let mount = mount(inode);
     mount.stop("store-taken");
@@ -259,6 +271,7 @@ fn add(inode: &INode, piece: &Piece) -> Result<Piece> {
 
 /// Publishes that preallocated blocks are written. They are zeroed under the map lock: a fault that
 /// was faster may have been followed by stores.
+#[inline(never)]
 fn convert(inode: &INode, piece: &Piece) -> Result<Piece> {
     let written = Piece { flags: 0, ..*piece };
     mount(inode).publish(

@@ -38,6 +38,28 @@ const GET_LABEL: u32 = 0x8100_9431;
 /// Bytes of the answer, the last of which is zero.
 const LABEL: usize = 256;
 
+#[inline(never)]
+fn label(file: &File<Ferrox>, to: UserSlice) -> kernel::error::Result {
+    let mut answer = [0u8; LABEL];
+    let state = mount(file.inode()).checkpoint.lock();
+    for (to, from) in answer
+        .iter_mut()
+        .take(LABEL - 1)
+        .zip(state.parts.sb.label.iter())
+    {
+        *to = *from;
+    }
+    drop(state);
+    to.writer().write_slice(&answer)
+}
+
+#[inline(never)]
+fn map(file: &File<Ferrox>, argument: usize) -> kernel::error::Result<isize> {
+    let mount = mount(file.inode());
+    mount.check_alive()?;
+    fsmap::answer(file, argument, &mut Reverse::new(mount)?)
+}
+
 /// Answers a request on any file or directory.
 pub(crate) fn ioctl(
     file: &File<Ferrox>,
@@ -56,24 +78,8 @@ pub(crate) fn ioctl(
         GET_VERSION | GET_VERSION_32 => {
             user(4).writer().write(&file.inode().generation())?;
         }
-        GET_LABEL => {
-            let mut answer = [0u8; LABEL];
-            let state = mount(file.inode()).checkpoint.lock();
-            for (to, from) in answer
-                .iter_mut()
-                .take(LABEL - 1)
-                .zip(state.parts.sb.label.iter())
-            {
-                *to = *from;
-            }
-            drop(state);
-            user(LABEL).writer().write_slice(&answer)?;
-        }
-        fsmap::REQUEST => {
-            let mount = mount(file.inode());
-            mount.check_alive()?;
-            return fsmap::answer(file, argument, &mut Reverse::new(mount)?);
-        }
+        GET_LABEL => label(file, user(LABEL))?,
+        fsmap::REQUEST => return map(file, argument),
         _ => return Err(ENOTTY),
     }
     Ok(0)

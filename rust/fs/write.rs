@@ -206,6 +206,7 @@ impl Writer<'_> {
     }
 
     /// Blocks for a hole at `at`.
+    #[inline(never)]
     fn target(&self, at: u64, want: Blocks, goal: Option<Block>) -> Result<Target> {
         let size = self.size();
         let run = if at >= size {
@@ -224,6 +225,22 @@ impl Writer<'_> {
             old: None,
             pinned: false,
         })
+    }
+
+    /// Blocks for `from .. to` of an extent that may be shared. `None`: it is not; look again.
+    #[inline(never)]
+    fn shared(
+        &self,
+        quiet: &Guard<'_, Ferrox, Exclusive>,
+        piece: &Piece,
+        from: FileBlock,
+        to: FileBlock,
+    ) -> Result<Option<Target>> {
+        if self.mount.alone(self.owner, from)? {
+            return Ok(None);
+        }
+        let shared = piece.clip(from, to).ok_or(engine::Error::Invalid)?;
+        self.instead(quiet, shared).map(Some)
     }
 
     /// Blocks that come in the place of `shared`, which others have too, and which is in no mapping of
@@ -272,7 +289,7 @@ impl Writer<'_> {
             let quiet = self.inode.inode().lock_mapping();
             self.mount.stop("fresh-quiet");
             let block = FileBlock::containing(at);
-            let mut world = World::new(self.mount);
+            let world = World::new(self.mount);
             let found = place::look(&world, self.owner, block)?;
             if found.truncating {
                 drop((world, quiet));
@@ -287,21 +304,12 @@ impl Writer<'_> {
                     return self.in_place(&piece, at, from, most);
                 }
                 At::Extent(piece) if piece.may_be_shared() => {
-                    drop(world);
-                    if self.mount.alone(self.owner, block)? {
-                        continue;
+                    match self.shared(&quiet, &piece, block, end)? {
+                        Some(target) => target,
+                        None => continue,
                     }
-                    let shared = piece.clip(block, end).ok_or(engine::Error::Invalid)?;
-                    let target = self.instead(&quiet, shared)?;
-                    world = World::new(self.mount);
-                    target
                 }
-                At::Extent(piece) => Target {
-                    piece: piece.clip(block, end).ok_or(engine::Error::Invalid)?,
-                    taken: false,
-                    old: None,
-                    pinned: false,
-                },
+                At::Extent(piece) => preallocated(&piece, block, end)?,
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
                     let want = want.ok_or(engine::Error::Invalid)?;
@@ -319,16 +327,7 @@ impl Writer<'_> {
                 ready,
             );
             drop(world);
-            let result = match taken {
-                Ok(0) => Ok(0),
-                Ok(taken) => self.publish(&quiet, &target, at..at.saturating_add(count(taken))),
-                Err(error) => Err(error),
-            };
-            let used = result
-                .as_ref()
-                .map_or(Blocks::ZERO, |used| Blocks::new(*used));
-            self.give_rest(&target, used);
-            result?;
+            self.keep(&quiet, &target, at, &taken)?;
             match taken {
                 // The page that was faulted in is gone again.
                 Ok(0) if vfs::cpu::is_killed() => return Err(EINTR.into()),
@@ -336,6 +335,27 @@ impl Writer<'_> {
                 other => return other,
             }
         }
+    }
+
+    /// Publishes what was filled from `at` on, and gives back what was taken for nothing.
+    #[inline(never)]
+    fn keep(
+        &self,
+        quiet: &Guard<'_, Ferrox, Exclusive>,
+        target: &Target,
+        at: u64,
+        taken: &Result<usize>,
+    ) -> Result {
+        let result = match taken {
+            Ok(0) => Ok(0),
+            Ok(taken) => self.publish(quiet, target, at..at.saturating_add(count(*taken))),
+            Err(error) => Err(*error),
+        };
+        let used = result
+            .as_ref()
+            .map_or(Blocks::ZERO, |used| Blocks::new(*used));
+        self.give_rest(target, used);
+        result.map(|_| ())
     }
 
     /// Makes the blocks of `written` part of the file. Returns how many blocks that is.
@@ -404,6 +424,17 @@ impl Writer<'_> {
     }
 }
 
+/// Blocks that the file has, and that were never written.
+#[inline(never)]
+fn preallocated(piece: &Piece, from: FileBlock, to: FileBlock) -> Result<Target> {
+    Ok(Target {
+        piece: piece.clip(from, to).ok_or(engine::Error::Invalid)?,
+        taken: false,
+        old: None,
+        pinned: false,
+    })
+}
+
 /// The bytes of a piece, in the file.
 fn bytes(piece: &Piece) -> Result<Range<u64>> {
     let (first, last) = (piece.file.offset(), piece.end().offset());
@@ -428,6 +459,7 @@ fn edge(target: &Target, at: u64) -> Result<Edge> {
 /// Copies the user's bytes to where they will be, fills what they leave of the first and last block
 /// (with zeroes, or what the file has there), and makes all of it durable. `invalidate_lock` is held:
 /// no fault is taken. Returns how many bytes were there to copy.
+#[inline(never)]
 fn fill(
     mount: &Mount,
     access: &Access<'_>,

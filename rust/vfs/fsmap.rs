@@ -142,6 +142,11 @@ pub fn answer<T: FileSystem>(
 ) -> Result<isize> {
     // SAFETY: the superblock is alive.
     let device = unsafe { bindings::sb_device(file.super_block().as_ptr()) };
+    answer_of(device, argument, owners)
+}
+
+#[inline(never)]
+fn answer_of(device: u32, argument: usize, owners: &mut dyn Owners) -> Result<isize> {
     let user =
         |at: usize, len: usize| UserSlice::new(UserPtr::from_addr(argument.wrapping_add(at)), len);
     let mut bytes = [0; HEAD];

@@ -373,6 +373,9 @@ pub fn counters(
     Ok(all)
 }
 
+/// How many lines a power failure would take, and which instruction stored the first of them.
+pub type Lost = (usize, String);
+
 /// Of each row what a power failure would take of the promised bytes, in lines, and which instruction
 /// stored the first of these; `None` where the filesystem does not do it.
 ///
@@ -383,7 +386,7 @@ pub fn lost(
     trace: Reader<impl Read>,
     rows: &[Row],
     symbols: &Symbols,
-) -> Result<Vec<(Row, Option<(usize, String)>)>> {
+) -> Result<Vec<(Row, Option<Lost>)>> {
     let mut device = Device::new(trace.header().len);
     let mut all: Vec<_> = rows.iter().map(|row| (row.clone(), None)).collect();
     let mut now = None;
