@@ -166,7 +166,7 @@ fn nodes(
         object.chunks().each(&mut |start, len, words| {
             if let Some(at) = block.checked_since(start).filter(|at| *at < len) {
                 let word = words.get((at.raw() / 64) as usize);
-                used = word.is_some_and(|word| word >> (at.raw() % 64) & 1 == 1);
+                used = word.is_some_and(|word| (word >> (at.raw() % 64)) & 1 == 1);
             }
         });
         Ok(used)
