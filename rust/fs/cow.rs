@@ -35,8 +35,9 @@
 //! * Between the record and the exchange of the entry, others who have the page mapped for reading see
 //!   the old block, which has the same content. A `write(2)` in place to the new block would not be
 //!   seen by them: it waits while [`Owner::copying`] counts anybody ([`settled`]).
-//! * If the core fails to put the page in, the entry still has the old block. The fault takes it out of
-//!   all mappings before anybody else can fault ([`Stale`]).
+//! * If the core fails to put the page in, the entry still has the old block. Whoever comes next, the
+//!   fault itself first of all, takes all of the file out of all mappings before anything else
+//!   ([`clear_stale`]).
 //!
 //! # Readers of the old block
 //!
@@ -261,15 +262,21 @@ impl Drop for Reading<'_> {
 /// blocks that are to be stored to were looked up before.
 #[inline]
 pub(crate) fn settled(inode: &INode, no_wait: bool) -> Result {
-    if owner(inode).copying.load(Acquire) == 0 {
+    let owner = owner(inode);
+    if owner.copying.load(Acquire) == 0 && !owner.stale.load(Relaxed) {
         return Ok(());
     }
+    settle(inode, no_wait)
+}
+
+#[cold]
+fn settle(inode: &INode, no_wait: bool) -> Result {
     if no_wait {
         return Err(EAGAIN.into());
     }
     // Faults hold it shared.
     drop(inode.lock_mapping());
-    Ok(())
+    clear_stale(inode)
 }
 
 /// A copy whose block is to take the place of another in a mapping.
@@ -294,35 +301,40 @@ impl Exchange {
     }
 }
 
-/// Takes out of all mappings what a fault that failed may have left there: the block that the file
-/// had before. No lock of the file is held.
+/// Takes out of all mappings what a fault that failed may have left there: a block that the file had
+/// before. No lock of the mapping is held.
+///
+/// # Errors
+///
+/// `ERESTARTSYS` for a signal, while a pin is waited for: whoever comes next tries again.
 #[inline]
-pub(crate) fn clear_stale(inode: &INode, page: Range<u64>) {
-    let owner = owner(inode);
-    if owner.stale.load(Relaxed) {
-        clear(inode, page);
+pub(crate) fn clear_stale(inode: &INode) -> Result {
+    match owner(inode).stale.load(Acquire) {
+        true => clear(inode),
+        false => Ok(()),
     }
 }
 
 #[cold]
-fn clear(inode: &INode, page: Range<u64>) {
+fn clear(inode: &INode) -> Result {
     let owner = owner(inode);
     loop {
         let guard = inode.lock_mapping();
-        owner.stale.store(false, Relaxed);
-        match dax::break_layout(&guard, page.clone()) {
-            Ok(()) => break,
+        // Where it was nobody remembers: it is rare enough.
+        dax::write_and_wait(inode, 0..u64::MAX)?;
+        match dax::break_layout(&guard, 0..u64::MAX) {
+            Ok(()) => {
+                owner.stale.store(false, Relaxed);
+                break;
+            }
             Err(busy) => {
-                owner.stale.store(true, Relaxed);
                 drop(guard);
-                if busy.wait().is_err() {
-                    // Somebody is killed. The next fault comes by here.
-                    return;
-                }
+                busy.wait()?;
             }
         }
     }
     mount(inode).sweep(owner, None);
+    Ok(())
 }
 
 /// Gives a file a block of its own for a store through a mapping: one block of `shared`, at `block`.

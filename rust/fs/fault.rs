@@ -44,13 +44,17 @@ impl Faults for Ferrox {
             return Outcome::SIGBUS;
         }
         mount(inode).stop("fault-begin");
+        if cow::clear_stale(inode).is_err() {
+            return Outcome::SIGBUS;
+        }
         let lock = inode.lock_mapping_shared();
         mount(inode).stop("fault-quiet");
         let (outcome, _) = fault.resolve(&lock, crate::file::MAP);
         drop(lock);
         mount(inode).stop("fault-mapped");
         if outcome.is_error() {
-            cow::clear_stale(inode, fault.range());
+            // If a signal is in the way, the next one does it.
+            let _ = cow::clear_stale(inode);
         }
         if !outcome.is_error() && !outcome.is_fallback() {
             let event = match fault.order() {

@@ -23,6 +23,7 @@ mod growth;
 mod map;
 mod mounts;
 mod names;
+mod shared;
 
 use anyhow::{bail, Result};
 
@@ -33,7 +34,12 @@ fn main() -> Result<()> {
         ["run", rest @ ..] => {
             let clock = clock::Clock::new(rest.first().copied());
             names::measure(&clock)?;
-            data::measure(&clock)
+            data::measure(&clock)?;
+            if let Err(error) = shared::measure(&clock) {
+                // Few filesystems can.
+                eprintln!("sharing: {error:#}");
+            }
+            Ok(())
         }
         ["grown", rest @ ..] => growth::grown(&clock::Clock::new(rest.first().copied())),
         ["first", rest @ ..] => growth::first(&clock::Clock::new(rest.first().copied())),

@@ -3,7 +3,7 @@
 //! What is shown, and what it shall not exceed.
 
 /// An operation, and the most instructions that it may cost on ferrox: the first bar.
-pub(crate) const ROWS: [(&str, Option<f64>); 30] = [
+pub(crate) const ROWS: [(&str, Option<f64>); 37] = [
     ("create", Some(17_000.0)),
     ("create + fsync", Some(18_000.0)),
     ("rename", Some(20_000.0)),
@@ -32,6 +32,13 @@ pub(crate) const ROWS: [(&str, Option<f64>); 30] = [
     ("mmap store into a hole, MAP_SYNC", Some(9_000.0)),
     ("mmap store into a small hole", Some(9_000.0)),
     ("mmap store into a small hole, MAP_SYNC", Some(9_000.0)),
+    ("write 4 KiB to a shared block", Some(12_000.0)),
+    ("write 64 B to a shared block", Some(12_000.0)),
+    ("write 64 B to a block that 1000 share", Some(12_000.0)),
+    ("mmap store to a shared page", Some(10_000.0)),
+    ("mmap store to a shared page, MAP_SYNC", Some(10_000.0)),
+    ("reflink a file of 32 MiB", Some(30_000.0)),
+    ("reflink a file of 2000 extents", Some(150_000.0)),
     ("mount after a clean unmount", Some(20_000_000.0)),
     ("mount after a crash", Some(20_000_000.0)),
 ];
