@@ -40,6 +40,8 @@ def fsmap(room=5000, low=START, high=ALL):
         rows += more
         if not more or more[-1][1] & LASTROW:
             return rows
+        if not check(len(rows) < 100_000, f"an end of it, with room for {room}"):
+            finish()
         low = more[-1]
 
 
@@ -163,6 +165,20 @@ for i in range(40):
     fd = new(f"part{i}")
     clone_range(many, (i % 45) * PAGE, 3 * PAGE, fd, i * PAGE)
     os.close(fd)
+# Who asks from behind "x" on has to find out that "stair" reaches farther than "short", which stands
+# before it, and that nothing is free before "y".
+fd = new("short")
+with open("stair", "wb") as file:
+    file.write(b"s" * 50 * PAGE)
+stair = os.open("stair", os.O_RDONLY)
+clone_range(stair, 0, 3 * PAGE, fd, 0)
+os.close(fd)
+for name, at, n in (("x", 1, 1), ("y", 10, 2)):
+    fd = new(name)
+    clone_range(stair, at * PAGE, n * PAGE, fd, 0)
+    os.close(fd)
+os.close(stair)
+check(os.stat("short").st_ino < os.stat("stair").st_ino, "short stands before stair")
 rows, _ = compare("many owners")
 address = fiemap(many)[0][1]
 same(sum(1 for r in rows if r[2] == address and not r[1] & SPECIAL) >= 151, True, "all owners of a block")
