@@ -39,6 +39,7 @@ mod file;
 mod fsmap;
 mod fsync;
 mod inode;
+mod instead;
 mod ioctl;
 mod larder;
 mod lock;

@@ -9,8 +9,7 @@
 //!   end of the file moves, then a record with the new size.
 //! * *Fresh*, into a hole or preallocated blocks: nobody can see the blocks until a record
 //!   publishes them, and then they are durable and whole.
-//! * *Instead*, where others have the blocks too: as into a hole, but what the write leaves of its
-//!   first and last block comes from the old ones ([`dax::copy_head`]).
+//! * *Instead*, where others have the blocks too: `instead.rs`.
 //!
 //! # Ordering
 //!
@@ -36,13 +35,12 @@ use crate::superblock::Ferrox;
 use crate::{cow, place, truncate};
 use core::ops::Range;
 use engine::extents::{At, Piece};
-use engine::inode::InodeObject;
 use format::log::{SetAttr, SET_SIZE};
 use format::units::{count, index, BLOCK_SIZE};
 use format::{Block, Blocks, FileBlock, FileSize};
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
-use vfs::dax::{self, Content, Edge};
+use vfs::dax;
 use vfs::file::Kiocb;
 use vfs::inode::{Exclusive, Locked};
 use vfs::invalidate::Guard;
@@ -84,10 +82,10 @@ pub(crate) fn write(iocb: &mut Kiocb<'_, Ferrox>, from: &mut IovIterSource<'_>) 
 }
 
 /// A write in progress.
-struct Writer<'a> {
-    inode: Locked<'a, Ferrox, Exclusive>,
-    mount: &'a Mount,
-    owner: &'a Counted<Owner>,
+pub(crate) struct Writer<'a> {
+    pub(crate) inode: Locked<'a, Ferrox, Exclusive>,
+    pub(crate) mount: &'a Mount,
+    pub(crate) owner: &'a Counted<Owner>,
     no_wait: bool,
 }
 
@@ -97,14 +95,10 @@ struct Target {
     piece: Piece,
     /// They were taken for this, and are given back if nothing comes of it.
     taken: bool,
-    /// What the file has there now, which others may have too: in their place they come.
-    old: Option<Piece>,
-    /// Somebody has a page of that pinned.
-    pinned: bool,
 }
 
 impl Writer<'_> {
-    fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         u64::try_from(self.inode.size()).unwrap_or(0)
     }
 
@@ -196,7 +190,7 @@ impl Writer<'_> {
 
     /// What changes with a write that ends at `end`: times, and the size if it grows.
     #[inline]
-    fn attributes(&self, end: u64) -> SetAttr {
+    pub(crate) fn attributes(&self, end: u64) -> SetAttr {
         let mut attr = times(&self.inode);
         if end > self.size() {
             attr.mask.set(attr.mask.get() | SET_SIZE);
@@ -206,7 +200,6 @@ impl Writer<'_> {
     }
 
     /// Blocks for a hole at `at`.
-    #[inline(never)]
     fn target(&self, at: u64, want: Blocks, goal: Option<Block>) -> Result<Target> {
         let size = self.size();
         let run = if at >= size {
@@ -222,59 +215,6 @@ impl Writer<'_> {
                 flags: 0,
             },
             taken: true,
-            old: None,
-            pinned: false,
-        })
-    }
-
-    /// Blocks for `from .. to` of an extent that may be shared. `None`: it is not; look again.
-    #[inline(never)]
-    fn shared(
-        &self,
-        quiet: &Guard<'_, Ferrox, Exclusive>,
-        piece: &Piece,
-        from: FileBlock,
-        to: FileBlock,
-    ) -> Result<Option<Target>> {
-        if self.mount.alone(self.owner, from)? {
-            return Ok(None);
-        }
-        let shared = piece.clip(from, to).ok_or(engine::Error::Invalid)?;
-        self.instead(quiet, shared).map(Some)
-    }
-
-    /// Blocks that come in the place of `shared`, which others have too, and which is in no mapping of
-    /// the file any more then.
-    #[inline(never)]
-    fn instead(&self, quiet: &Guard<'_, Ferrox, Exclusive>, shared: Piece) -> Result<Target> {
-        let inode = self.inode.inode();
-        let goal = place::goal_beside(&World::new(self.mount), self.owner, shared.file)?;
-        let run = place::take(self.mount, self.owner, shared.len, goal)?;
-        let shared = Piece {
-            len: run.len,
-            ..shared
-        };
-        let mut pinned = false;
-        let forgotten = bytes(&shared).and_then(|bytes| {
-            dax::write_and_wait(inode, bytes.clone())?;
-            Ok(dax::forget_layout(quiet, bytes, &mut |page| {
-                pinned = true;
-                self.mount.note_pinned(page);
-            })?)
-        });
-        if let Err(error) = forgotten {
-            self.mount.give(run.start, run.len);
-            return Err(error);
-        }
-        Ok(Target {
-            piece: Piece {
-                start: run.start,
-                flags: 0,
-                ..shared
-            },
-            taken: true,
-            old: Some(shared),
-            pinned,
         })
     }
 
@@ -304,12 +244,16 @@ impl Writer<'_> {
                     return self.in_place(&piece, at, from, most);
                 }
                 At::Extent(piece) if piece.may_be_shared() => {
-                    match self.shared(&quiet, &piece, block, end)? {
-                        Some(target) => target,
+                    drop(world);
+                    match self.instead(&quiet, &piece, at, from, ready)? {
+                        Some(taken) => return Ok(taken),
                         None => continue,
                     }
                 }
-                At::Extent(piece) => preallocated(&piece, block, end)?,
+                At::Extent(piece) => Target {
+                    piece: piece.clip(block, end).ok_or(engine::Error::Invalid)?,
+                    taken: false,
+                },
                 At::Hole(next) => {
                     let want = end.min(next).checked_since(block);
                     let want = want.ok_or(engine::Error::Invalid)?;
@@ -317,17 +261,18 @@ impl Writer<'_> {
                 }
             };
             self.mount.stop("fresh-taken");
-            let taken = fill(
-                self.mount,
-                world.access(),
-                &target,
-                self.size(),
-                at,
-                from,
-                ready,
-            );
+            let taken = fill(self.mount, world.access(), &target.piece, at, from, ready);
             drop(world);
-            self.keep(&quiet, &target, at, &taken)?;
+            let result = match taken {
+                Ok(0) => Ok(0),
+                Ok(taken) => self.publish(&quiet, &target, at..at.saturating_add(count(taken))),
+                Err(error) => Err(error),
+            };
+            let used = result
+                .as_ref()
+                .map_or(Blocks::ZERO, |used| Blocks::new(*used));
+            self.give_rest(&target, used);
+            result?;
             match taken {
                 // The page that was faulted in is gone again.
                 Ok(0) if vfs::cpu::is_killed() => return Err(EINTR.into()),
@@ -335,27 +280,6 @@ impl Writer<'_> {
                 other => return other,
             }
         }
-    }
-
-    /// Publishes what was filled from `at` on, and gives back what was taken for nothing.
-    #[inline(never)]
-    fn keep(
-        &self,
-        quiet: &Guard<'_, Ferrox, Exclusive>,
-        target: &Target,
-        at: u64,
-        taken: &Result<usize>,
-    ) -> Result {
-        let result = match taken {
-            Ok(0) => Ok(0),
-            Ok(taken) => self.publish(quiet, target, at..at.saturating_add(count(*taken))),
-            Err(error) => Err(*error),
-        };
-        let used = result
-            .as_ref()
-            .map_or(Blocks::ZERO, |used| Blocks::new(*used));
-        self.give_rest(target, used);
-        result.map(|_| ())
     }
 
     /// Makes the blocks of `written` part of the file. Returns how many blocks that is.
@@ -372,7 +296,8 @@ impl Writer<'_> {
             flags: 0,
             ..piece.ok_or(engine::Error::Invalid)?
         };
-        let bytes = bytes(&piece)?;
+        let (first, last) = (piece.file.offset(), piece.end().offset());
+        let bytes = first.ok_or(EFBIG)?..last.unwrap_or(i64::MAX as u64);
         let inode = self.inode.inode();
         if dax::has_entries(inode, bytes.clone()) {
             dax::write_and_wait(inode, bytes.clone())?;
@@ -383,14 +308,8 @@ impl Writer<'_> {
         let attr = self.attributes(written.end);
         let publish = || {
             // Nobody can have come between: both locks are held.
-            let check = &mut |_: &World<'_>, _: &mut InodeObject| Ok(());
-            match target.old {
-                Some(old) => {
-                    let park = target.pinned.then_some(old.start);
-                    self.mount.replace(self.owner, &piece, &attr, park, check)
-                }
-                None => self.mount.publish(self.owner, &[piece], &attr, check),
-            }
+            self.mount
+                .publish(self.owner, &[piece], &attr, &mut |_, _| Ok(()))
         };
         match publish() {
             Err(Error::Engine(engine::Error::NoSpace)) => {
@@ -405,7 +324,7 @@ impl Writer<'_> {
             self.inode.set_size(written.end as i64);
         }
         self.mount.stop("fresh-sized");
-        if target.taken && target.old.is_none() {
+        if target.taken {
             // With both locks nobody else can have added or taken any.
             inode.add_blocks(piece.len.raw().saturating_mul(8));
         }
@@ -424,55 +343,22 @@ impl Writer<'_> {
     }
 }
 
-/// Blocks that the file has, and that were never written.
-#[inline(never)]
-fn preallocated(piece: &Piece, from: FileBlock, to: FileBlock) -> Result<Target> {
-    Ok(Target {
-        piece: piece.clip(from, to).ok_or(engine::Error::Invalid)?,
-        taken: false,
-        old: None,
-        pinned: false,
-    })
-}
-
-/// The bytes of a piece, in the file.
-fn bytes(piece: &Piece) -> Result<Range<u64>> {
-    let (first, last) = (piece.file.offset(), piece.end().offset());
-    Ok(first.ok_or(EFBIG)?..last.unwrap_or(i64::MAX as u64))
-}
-
-/// The block of a target in which the byte at `at` of the file lies, and what it comes in place of.
-fn edge(target: &Target, at: u64) -> Result<Edge> {
-    let block = FileBlock::containing(at);
-    let address = |piece: &Piece| {
-        let skip = block.checked_since(piece.file)?;
-        Some(piece.start.checked_add(skip)?.addr()?.raw())
-    };
-    let new = address(&target.piece).ok_or(engine::Error::Invalid)?;
-    let old = match &target.old {
-        Some(old) => Content::Block(address(old).ok_or(engine::Error::Invalid)?),
-        None => Content::Zeroes,
-    };
-    Ok(Edge { old, new })
-}
-
-/// Copies the user's bytes to where they will be, fills what they leave of the first and last block
-/// (with zeroes, or what the file has there), and makes all of it durable. `invalidate_lock` is held:
-/// no fault is taken. Returns how many bytes were there to copy.
-#[inline(never)]
+/// Copies the user's bytes to where they will be, zeroes what they leave of the first and last
+/// block, and makes all of it durable. `invalidate_lock` is held: no fault is taken. Returns
+/// how many bytes were there to copy.
 fn fill(
     mount: &Mount,
     access: &Access<'_>,
-    target: &Target,
-    size: u64,
+    piece: &Piece,
     at: u64,
     from: &mut IovIterSource<'_>,
     most: usize,
 ) -> Result<usize> {
-    let (to, room) = place::address(&target.piece, at)?;
+    let (to, room) = place::address(piece, at)?;
+    let head = at % BLOCK_SIZE;
     let fault = kernel::error::Error::from;
-    if at % BLOCK_SIZE != 0 {
-        dax::copy_head(access, at, size, edge(target, at)?).map_err(fault)?;
+    if head != 0 {
+        access.zero(to - head, index(head)).map_err(fault)?;
     }
     let taken = {
         let _faults = dax::NoFaults::enter();
@@ -480,9 +366,10 @@ fn fill(
         access.write_from(to, from, most).map_err(fault)?
     };
     mount.stop("fresh-copied");
-    let end = at.saturating_add(count(taken));
-    if end % BLOCK_SIZE != 0 {
-        dax::copy_tail(access, end, size, edge(target, end)?).map_err(fault)?;
+    let end = to.saturating_add(count(taken));
+    let tail = end.next_multiple_of(BLOCK_SIZE) - end;
+    if tail != 0 {
+        access.zero(end, index(tail)).map_err(fault)?;
     }
     // ORDER: durable before the record that makes the blocks part of the file.
     access.fence();
