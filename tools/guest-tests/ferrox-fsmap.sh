@@ -264,10 +264,13 @@ threads = [threading.Thread(target=change, args=(seed,)) for seed in (1, 2)]
 still = {r[:1] + r[2:] for r in rows if r[3] in (SUPER, LOG)}
 until, asked = time.monotonic() + 8, 0
 while time.monotonic() < until:
-    now = fsmap(random.choice((1, 5, 64, 5000)))
+    room = random.choice((1, 5, 64, 5000))
+    now = fsmap(room)
     asked += 1
     order = [(r[2]) for r in now]
-    check(order == sorted(order), "in the order of the device")
+    # Who asks in pieces may find, where a piece of free space ended, that it begins earlier by now.
+    if room == 5000:
+        check(order == sorted(order), "in the order of the device")
     check(still <= {r[:1] + r[2:] for r in now}, "what never moves")
     steady = {r[3] for r in now if r[2] == address}
     check({os.stat(f"many{i}").st_ino for i in range(150)} <= steady, "who does not change is there")
