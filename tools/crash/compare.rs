@@ -264,13 +264,16 @@ pub fn used(state: &mut State<'_>, model: &Model) -> Verdict<u64> {
 }
 
 /// Lets the pages of the model be shared as the blocks of the engine are, where a crash has left it to
-/// chance; they must have the same bytes.
+/// chance; they must have the same bytes. Where a file ends within a block, what is behind its end may
+/// be the other's: the model has zeroes there, in a page of its own.
 pub fn adopt(state: &mut State<'_>, model: &mut Model) -> Verdict {
-    let mut pages: BTreeMap<u64, Arc<[u8; 4096]>> = BTreeMap::new();
+    // The page, and how much of it is a part of its file.
+    let mut pages: BTreeMap<u64, (Arc<[u8; 4096]>, usize)> = BTreeMap::new();
     for (ino, node) in &mut model.nodes {
         if !node.is_file() {
             continue;
         }
+        let size = node.size;
         for (at, slot) in &mut Arc::make_mut(node).blocks {
             let Slot::Data(page) = slot else { continue };
             let found = state.inode(Ino::new(*ino), |env, inode| {
@@ -280,7 +283,17 @@ pub fn adopt(state: &mut State<'_>, model: &mut Model) -> Verdict {
                 return Err(format!("inode {ino}: block {at} is a hole"));
             };
             let place = piece.start.raw() + at - piece.file.raw();
-            let first = pages.entry(place).or_insert_with(|| Arc::new(**page));
+            let mine = size.saturating_sub(at * BLOCK).min(BLOCK) as usize;
+            let (first, theirs) = pages
+                .entry(place)
+                .or_insert_with(|| (Arc::new(**page), mine));
+            let common = mine.min(*theirs);
+            if **first != **page && common < BLOCK as usize && first[..common] == page[..common] {
+                if mine > *theirs {
+                    (*first, *theirs) = (page.clone(), mine);
+                }
+                continue;
+            }
             if **first != **page {
                 return Err(format!("inode {ino}: block {at} is another's too"));
             }
