@@ -80,7 +80,7 @@ crash: module tools
 	@FS='$(FS)' tools/trace/rows
 
 crash-long:
-	@CALLS='$(or $(CALLS),5000)' STATES=8 tools/guest-tests/hosted/trace.sh
+	@SEED=$${SEED:-$$(date +%s)} CALLS='$(or $(CALLS),5000)' STATES=8 tools/guest-tests/hosted/trace.sh
 
 fuzz: setup
 	@mkdir -p build

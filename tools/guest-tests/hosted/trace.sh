@@ -7,7 +7,8 @@
 # fences and lines are compared with what was traced. First the table of copies on write (tools/trace/rows):
 # nothing of it may be lost.
 #
-# SEED= draws others, CALLS= as many, STATES= of each moment.
+# The calls are the same each time; SEED= draws others (make crash-long does), CALLS= is how many, STATES= of
+# each moment.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 here=tools/guest-tests/hosted/trace
@@ -16,7 +17,7 @@ make -s module tools
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ferrox-trace.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 FS=ferrox tools/trace/rows --none
-seed=${SEED:-$RANDOM}
+seed=${SEED:-2}
 echo "SEED=$seed"
 unset FS NVDIMM MKFS OPTS EXTRA POWERCUT ONLY ICOUNT MODULES SCRIPT SMP
 for what in counted calls; do
